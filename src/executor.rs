@@ -1,0 +1,164 @@
+//! How a call runs: at which level, on how many threads.
+
+use crate::kernels::{
+    Axpy, Descend, DescendInto, Operation, SignedSqrt, SignedSqrtInPlace, Update,
+};
+use crate::{Element, Level, parallel};
+
+/// The operations, at a chosen [`Level`] and on one or several threads.
+///
+/// The functions at the root of the crate are the methods of `Executor::default()`. Whatever the
+/// executor, the bits are the same: it is a choice of speed alone.
+///
+/// ```
+/// use rootstep::{Executor, Level};
+///
+/// let gradient = [4.0_f32, -9.0, 0.25];
+/// for &level in Level::available() {
+///     let mut parameters = [1.0_f32; 3];
+///     Executor::new(level).serial().descend(&mut parameters, &gradient, 0.5);
+///     assert_eq!(parameters, [0.0, 2.5, 0.75]);
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Executor {
+    level: Level,
+    parallel: bool,
+}
+
+impl Default for Executor {
+    /// The best level, or the one that `ROOTSTEP_LEVEL` names; parallel.
+    ///
+    /// # Panics
+    ///
+    /// If `ROOTSTEP_LEVEL` does not name an available level. [`Level::from_env`] returns that as an
+    /// error instead.
+    #[inline]
+    fn default() -> Self {
+        Self::new(Level::of_process())
+    }
+}
+
+impl Executor {
+    /// An executor at `level`, parallel.
+    #[inline]
+    #[must_use]
+    pub const fn new(level: Level) -> Self {
+        Self {
+            level,
+            parallel: true,
+        }
+    }
+
+    /// The same level, on the calling thread alone.
+    #[inline]
+    #[must_use]
+    pub const fn serial(self) -> Self {
+        Self {
+            parallel: false,
+            ..self
+        }
+    }
+
+    /// The same level; long slices are split over the threads of the current rayon pool (the
+    /// caller's own inside `pool.install`). Without the feature `rayon`: serial.
+    #[inline]
+    #[must_use]
+    pub const fn parallel(self) -> Self {
+        Self {
+            parallel: true,
+            ..self
+        }
+    }
+
+    /// The level.
+    #[must_use]
+    pub const fn level(self) -> Level {
+        self.level
+    }
+
+    /// Whether long slices are split over threads.
+    #[must_use]
+    pub const fn is_parallel(self) -> bool {
+        self.parallel
+    }
+
+    /// As [`signed_sqrt`](crate::signed_sqrt).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    pub fn signed_sqrt<T: Element>(self, gradient: &[T], out: &mut [T]) {
+        assert_same_length("gradient", gradient.len(), "out", out.len());
+        self.update(SignedSqrt, out, [gradient]);
+    }
+
+    /// As [`signed_sqrt_in_place`](crate::signed_sqrt_in_place).
+    pub fn signed_sqrt_in_place<T: Element>(self, values: &mut [T]) {
+        self.update(SignedSqrtInPlace, values, []);
+    }
+
+    /// As [`axpy`](crate::axpy).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    pub fn axpy<T: Element>(self, alpha: T, x: &[T], y: &mut [T]) {
+        assert_same_length("x", x.len(), "y", y.len());
+        self.update(Axpy { alpha }, y, [x]);
+    }
+
+    /// As [`descend`](crate::descend).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    pub fn descend<T: Element>(self, parameters: &mut [T], gradient: &[T], learning_rate: T) {
+        assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
+        self.update(Descend { learning_rate }, parameters, [gradient]);
+    }
+
+    /// As [`descend_into`](crate::descend_into).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    pub fn descend_into<T: Element>(
+        self,
+        parameters: &[T],
+        gradient: &[T],
+        learning_rate: T,
+        out: &mut [T],
+    ) {
+        assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
+        assert_same_length("parameters", parameters.len(), "out", out.len());
+        self.update(DescendInto { learning_rate }, out, [parameters, gradient]);
+    }
+
+    #[inline]
+    fn update<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
+        self,
+        operation: O,
+        output: &mut [T],
+        inputs: [&[T]; INPUTS],
+    ) {
+        let update = Update {
+            operation,
+            output,
+            inputs,
+        };
+        if self.parallel {
+            parallel::run(self.level, update);
+        } else {
+            self.level.run(update);
+        }
+    }
+}
+
+#[inline]
+fn assert_same_length(a: &str, a_length: usize, b: &str, b_length: usize) {
+    assert!(
+        a_length == b_length,
+        "`{a}` has {a_length} elements and `{b}` has {b_length}; they must have the same length"
+    );
+}

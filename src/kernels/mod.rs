@@ -1,0 +1,10 @@
+//! The operations: each is one expression over registers; the loop and its tail are written once.
+//!
+//! To add an operation: a type with an [`Operation`] impl here, a scalar one-liner in
+//! `reference.rs`, and a method in `executor.rs`.
+
+mod operations;
+mod update;
+
+pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+pub(crate) use update::{Operation, Update};

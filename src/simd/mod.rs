@@ -1,0 +1,114 @@
+//! Instruction sets and their registers: the only place where `unsafe` is allowed.
+//!
+//! A [`Simd`] value is a token: it exists only where its instruction set does, so holding one
+//! proves that its instructions may run. A [`Vector`] is one register of such a set; it is made
+//! from a token, so it is the same proof. A [`Kernel`] is code generic over the set. [`Simd::run`]
+//! compiles it inside the one function that carries the set's target features, and all that it
+//! calls is `#[inline(always)]`, so that it ends up in there.
+//!
+//! To add an instruction set: write its file, with a token and a register for each element type,
+//! and list it in `level.rs`.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use portable::Portable;
+
+/// An instruction set; a value proves that the machine has it.
+pub trait Simd: Copy + Send + Sync {
+    /// Its register of f32.
+    type F32: Vector<f32, Isa = Self>;
+    /// Its register of f64.
+    type F64: Vector<f64, Isa = Self>;
+
+    /// Runs `kernel`, compiled for this instruction set.
+    fn run<K: Kernel>(self, kernel: K);
+}
+
+/// Code that is generic over the instruction set.
+pub trait Kernel {
+    /// The body. Implementations are `#[inline(always)]`.
+    fn call<S: Simd>(self, isa: S);
+}
+
+/// One register of elements `T`. Arithmetic is that of IEEE 754, lane by lane, each operation
+/// rounded once.
+pub trait Vector<T>: Copy {
+    /// The instruction set that this register belongs to.
+    type Isa: Simd;
+    /// The register as an array in memory.
+    type Lanes: Lanes<T>;
+
+    /// The same value in each lane.
+    fn splat(isa: Self::Isa, value: T) -> Self;
+    /// Reads a register from memory of any alignment.
+    fn load(isa: Self::Isa, lanes: &Self::Lanes) -> Self;
+    /// Writes a register to memory of any alignment.
+    fn store(self, lanes: &mut Self::Lanes);
+
+    /// Reads a slice of at most a register's length; the lanes beyond it are zero.
+    #[inline(always)]
+    fn load_partial(isa: Self::Isa, slice: &[T]) -> Self {
+        Self::load(isa, &Self::Lanes::from_prefix(slice))
+    }
+    /// Writes the first lanes to a slice of at most a register's length.
+    #[inline(always)]
+    fn store_partial(self, slice: &mut [T]) {
+        let mut lanes = Self::Lanes::from_prefix(&[]);
+        self.store(&mut lanes);
+        lanes.write_prefix(slice);
+    }
+
+    /// `self + other`
+    fn add(self, other: Self) -> Self;
+    /// `self - other`
+    fn sub(self, other: Self) -> Self;
+    /// `self * other`
+    fn mul(self, other: Self) -> Self;
+    /// `copysign(sqrt(abs(self)), self)`
+    fn signed_sqrt(self) -> Self;
+}
+
+/// A register as an array in memory.
+pub trait Lanes<T>: Copy {
+    /// Splits a slice into whole registers and a rest shorter than one.
+    fn chunks(slice: &[T]) -> (&[Self], &[T]);
+    /// The same, for writing.
+    fn chunks_mut(slice: &mut [T]) -> (&mut [Self], &mut [T]);
+    /// The first elements from `slice`, the others zero.
+    fn from_prefix(slice: &[T]) -> Self;
+    /// Writes the first elements to `slice`.
+    fn write_prefix(&self, slice: &mut [T]);
+}
+
+impl<T: Copy + Default, const N: usize> Lanes<T> for [T; N] {
+    #[inline(always)]
+    fn chunks(slice: &[T]) -> (&[Self], &[T]) {
+        slice.as_chunks()
+    }
+    #[inline(always)]
+    fn chunks_mut(slice: &mut [T]) -> (&mut [Self], &mut [T]) {
+        slice.as_chunks_mut()
+    }
+    #[inline(always)]
+    fn from_prefix(slice: &[T]) -> Self {
+        let mut lanes = [T::default(); N];
+        for (lane, &element) in lanes.iter_mut().zip(slice) {
+            *lane = element;
+        }
+        lanes
+    }
+    #[inline(always)]
+    fn write_prefix(&self, slice: &mut [T]) {
+        for (element, &lane) in slice.iter_mut().zip(self) {
+            *element = lane;
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The portable level: `wide`, which picks SSE2, NEON, wasm SIMD or scalars when it is compiled.
+//!
+//! Its registers have 128 bits, the width that all of those share.
+
+use super::{Kernel, Simd, Vector};
+use wide::{f32x4, f64x2};
+
+/// The token of the portable level. Every machine has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Portable;
+
+impl Simd for Portable {
+    type F32 = f32x4;
+    type F64 = f64x2;
+
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) {
+        kernel.call(self);
+    }
+}
+
+impl Vector<f32> for f32x4 {
+    type Isa = Portable;
+    type Lanes = [f32; 4];
+
+    #[inline(always)]
+    fn splat(_: Portable, value: f32) -> Self {
+        Self::splat(value)
+    }
+    #[inline(always)]
+    fn load(_: Portable, lanes: &Self::Lanes) -> Self {
+        Self::new(*lanes)
+    }
+    #[inline(always)]
+    fn store(self, lanes: &mut Self::Lanes) {
+        *lanes = self.to_array();
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    fn signed_sqrt(self) -> Self {
+        let sign = self & Self::splat(-0.0);
+        (self ^ sign).sqrt() | sign
+    }
+}
+
+impl Vector<f64> for f64x2 {
+    type Isa = Portable;
+    type Lanes = [f64; 2];
+
+    #[inline(always)]
+    fn splat(_: Portable, value: f64) -> Self {
+        Self::splat(value)
+    }
+    #[inline(always)]
+    fn load(_: Portable, lanes: &Self::Lanes) -> Self {
+        Self::new(*lanes)
+    }
+    #[inline(always)]
+    fn store(self, lanes: &mut Self::Lanes) {
+        *lanes = self.to_array();
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    fn signed_sqrt(self) -> Self {
+        let sign = self & Self::splat(-0.0);
+        (self ^ sign).sqrt() | sign
+    }
+}
