@@ -1,9 +1,9 @@
 //! Which instruction set runs: detection, the list of those available, and a pin by name.
 
 use crate::Error;
-use crate::simd::{Kernel, Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+use crate::simd::{Kernel, Portable, Simd};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -58,7 +58,9 @@ impl Level {
     /// Never: there is always the portable level.
     #[must_use]
     pub fn detect() -> Self {
-        *Self::available().last().expect("the portable level is everywhere")
+        *Self::available()
+            .last()
+            .expect("the portable level is everywhere")
     }
 
     /// All levels of this machine, the narrowest registers first.
@@ -97,9 +99,8 @@ impl Level {
     #[inline]
     pub(crate) fn of_process() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
-        *LEVEL.get_or_init(|| {
-            Self::from_env().unwrap_or_else(|error| panic!("{VARIABLE}: {error}"))
-        })
+        *LEVEL
+            .get_or_init(|| Self::from_env().unwrap_or_else(|error| panic!("{VARIABLE}: {error}")))
     }
 
     /// The name: `portable`, `avx2` or `avx512`.
@@ -124,6 +125,22 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(isa) => isa.run(kernel),
         }
+    }
+
+    /// Runs `code`, an `#[inline(always)]` closure, compiled with the target features of this
+    /// level: what the compiler makes of a plain loop, the control of the benches.
+    #[doc(hidden)]
+    #[inline]
+    pub fn autovectorize<F: FnOnce()>(self, code: F) {
+        struct Plain<F>(F);
+
+        impl<F: FnOnce()> Kernel for Plain<F> {
+            #[inline(always)]
+            fn call<S: Simd>(self, _: S) {
+                (self.0)();
+            }
+        }
+        self.run(Plain(code));
     }
 }
 

@@ -1,12 +1,81 @@
-//! Placeholder.
+//! The gradient step of sign-preserving square-root normalisation,
+//! x ← x − η·sign(g)·√|g|: at the speed of memory, and **with the same bits everywhere**.
+//!
+//! ```
+//! let mut parameters = vec![1.0_f32, 2.0, 3.0];
+//! let gradient = vec![4.0, -0.25, 0.0];
+//! rootstep::descend(&mut parameters, &gradient, 0.1);
+//! assert_eq!(parameters, [0.8, 2.05, 3.0]);
+//! ```
+//!
+//! The square root makes small gradients larger and large ones smaller, and keeps their sign: a
+//! step between that of signSGD (the sign alone) and that of SGD (the gradient itself). In the
+//! literature it is the Powerball method and pbSGD at the power 1/2; [`reference`](mod@reference)
+//! names the sources.
+//!
+//! # The operations
+//!
+//! | function | for each element | rounded |
+//! |---|---|---|
+//! | [`signed_sqrt`], [`signed_sqrt_in_place`] | `copysign(sqrt(abs(g)), g)` | once |
+//! | [`axpy`] | `y + (alpha * x)` | twice |
+//! | [`descend`], [`descend_into`] | `x - (learning_rate * signed_sqrt(g))` | three times |
+//!
+//! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
+//! instruction set and the threads pinned.
+#![cfg_attr(
+    feature = "learning-rate",
+    doc = "[`learning_rate`] chooses the learning rate: candidates, folds, and a cross-validated search."
+)]
+//!
+//! # What is guaranteed
+//!
+//! - **The same bits.** Every result equals that of the scalar functions in
+//!   [`reference`](mod@reference), bit for bit: on every instruction set, at every length, offset
+//!   and alignment, in place and out of place, for any number of threads. NaN is NaN; its sign and
+//!   payload are not specified.
+//! - **No value is special.** ±0 keep their sign, subnormal numbers are computed exactly, ±∞ stays
+//!   what it is, NaN is passed on. Nothing is flushed to zero, and no shortcut loses a NaN.
+//! - **Never an illegal instruction.** AVX2 and AVX-512 are detected at run time; a [`Level`] can
+//!   be had only from detection.
+//! - **Nothing else panics.** Slices of unequal length do, before anything is written, and an
+//!   environment variable that names no instruction set does, on first use. What takes a
+//!   configuration or data from outside returns a [`Result`] with [`Error`].
+//!
+//! # Threads and instruction sets
+//!
+//! Each call picks the best instruction set of the machine, and splits slices that are long enough
+//! to gain over the threads of the current rayon pool: the global one, or the caller's own inside
+//! `pool.install(..)`. The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the
+//! instruction set of a process; it is read once.
+//!
+//! # Caveats
+//!
+//! - Averaging and the root do not commute. Average the gradients of a batch first, then step.
+//! - A step does not shrink with the gradient as fast as that of SGD does: near a minimum the step
+//!   of a constant learning rate oscillates. Let the learning rate decay.
+//! - The bits are those of the default floating-point environment, the only one in which Rust code
+//!   may run. A thread in which foreign code has changed the rounding mode or switched on
+//!   flush-to-zero is outside the contract.
+//! - 32-bit x86 without SSE2 computes with excess precision, and is not supported.
+//!
+//! # Features
+//!
+//! - `rayon` (default): long slices over several threads.
+//! - `learning-rate` (default): the module `learning_rate`.
 
-#[allow(unsafe_code, reason = "intrinsics and the entry into target features live here alone")]
+#[allow(
+    unsafe_code,
+    reason = "intrinsics, and the entry into code with target features, live here alone"
+)]
 mod simd;
 
 mod element;
 mod error;
 mod executor;
 mod kernels;
+#[cfg(feature = "learning-rate")]
+pub mod learning_rate;
 mod level;
 mod parallel;
 pub mod reference;
@@ -16,27 +85,103 @@ pub use error::Error;
 pub use executor::Executor;
 pub use level::Level;
 
-/// `out[i] = copysign(sqrt(|gradient[i]|), gradient[i])`.
+#[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
+compile_error!("x87 arithmetic rounds twice: rootstep needs SSE2 on x86");
+
+/// `out[i] = copysign(sqrt(abs(gradient[i])), gradient[i])`, rounded once.
+///
+/// Specified by [`reference::signed_sqrt`], which names the source.
+///
+/// # Panics
+///
+/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
+/// [`Level`].
+///
+/// ```
+/// let mut out = [0.0; 4];
+/// rootstep::signed_sqrt(&[4.0_f32, -9.0, -0.0, f32::INFINITY], &mut out);
+/// assert_eq!(out, [2.0, -3.0, -0.0, f32::INFINITY]);
+/// ```
 pub fn signed_sqrt<T: Element>(gradient: &[T], out: &mut [T]) {
     Executor::default().signed_sqrt(gradient, out);
 }
 
-/// In place.
+/// `values[i] = copysign(sqrt(abs(values[i])), values[i])`, rounded once.
+///
+/// Specified by [`reference::signed_sqrt`], which names the source.
+///
+/// # Panics
+///
+/// If `ROOTSTEP_LEVEL` names no available [`Level`].
+///
+/// ```
+/// let mut values = [4.0_f64, -9.0, -0.0];
+/// rootstep::signed_sqrt_in_place(&mut values);
+/// assert_eq!(values, [2.0, -3.0, -0.0]);
+/// ```
 pub fn signed_sqrt_in_place<T: Element>(values: &mut [T]) {
     Executor::default().signed_sqrt_in_place(values);
 }
 
-/// `y[i] = y[i] + (alpha * x[i])`.
+/// `y[i] = y[i] + (alpha * x[i])`, rounded twice, never fused: the plain gradient step with
+/// `alpha = -learning_rate`.
+///
+/// Specified by [`reference::axpy`], which names the source.
+///
+/// # Panics
+///
+/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
+/// [`Level`].
+///
+/// ```
+/// let mut y = [1.0_f32, 2.0];
+/// rootstep::axpy(-0.5, &[4.0, 8.0], &mut y);
+/// assert_eq!(y, [-1.0, -2.0]);
+/// ```
 pub fn axpy<T: Element>(alpha: T, x: &[T], y: &mut [T]) {
     Executor::default().axpy(alpha, x, y);
 }
 
-/// Step.
+/// `parameters[i] = parameters[i] - (learning_rate * signed_sqrt(gradient[i]))`, rounded three
+/// times: normalises and updates in one pass.
+///
+/// Specified by [`reference::descend`], which names the source.
+///
+/// # Panics
+///
+/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
+/// [`Level`].
+///
+/// ```
+/// // Minimises (x - 3)^2, whose gradient is 2(x - 3), with a learning rate that decays.
+/// let mut x = [0.0_f64];
+/// for step in 0..200 {
+///     let gradient = [2.0 * (x[0] - 3.0)];
+///     rootstep::descend(&mut x, &gradient, 0.5 / f64::from(1 + step));
+/// }
+/// assert!((x[0] - 3.0).abs() < 1e-3);
+/// ```
 pub fn descend<T: Element>(parameters: &mut [T], gradient: &[T], learning_rate: T) {
     Executor::default().descend(parameters, gradient, learning_rate);
 }
 
-/// Step into.
+/// `out[i] = parameters[i] - (learning_rate * signed_sqrt(gradient[i]))`, rounded three times:
+/// [`descend`] out of place, with the same bits.
+///
+/// Specified by [`reference::descend`], which names the source.
+///
+/// # Panics
+///
+/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
+/// [`Level`].
+///
+/// ```
+/// let parameters = [1.0_f32, 2.0];
+/// let mut stepped = [0.0; 2];
+/// rootstep::descend_into(&parameters, &[4.0, -4.0], 0.25, &mut stepped);
+/// assert_eq!(stepped, [0.5, 2.5]);
+/// assert_eq!(parameters, [1.0, 2.0]);
+/// ```
 pub fn descend_into<T: Element>(parameters: &[T], gradient: &[T], learning_rate: T, out: &mut [T]) {
     Executor::default().descend_into(parameters, gradient, learning_rate, out);
 }

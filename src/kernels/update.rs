@@ -2,7 +2,7 @@
 
 use crate::Element;
 use crate::element::Sealed;
-use crate::simd::{Kernel, Lanes, Simd, Vector};
+use crate::simd::{Kernel, Lanes, Portable, Scalar, Simd, Vector};
 
 /// What happens to one element of the output, as an expression over registers.
 pub(crate) trait Operation<T: Element, const INPUTS: usize>: Copy + Send + Sync {
@@ -11,60 +11,68 @@ pub(crate) trait Operation<T: Element, const INPUTS: usize>: Copy + Send + Sync 
     fn apply<V: Vector<T>>(self, isa: V::Isa, old: V, inputs: [V; INPUTS]) -> V;
 }
 
-/// An operation and the slices it is applied to: `output[i] = operation(output[i], inputs[..][i])`.
+/// An operation and the slices it is applied to:
+/// `output[i] = operation(output[i], [inputs[0][i], inputs[1][i], ..])`.
 #[derive(Debug)]
 pub(crate) struct Update<'a, T, O, const INPUTS: usize> {
     pub(crate) operation: O,
     pub(crate) output: &'a mut [T],
-    /// Each at least as long as `output`.
+    /// Each as long as `output`.
     pub(crate) inputs: [&'a [T]; INPUTS],
 }
 
-/// Registers in an unrolled block.
+impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update<'_, T, O, INPUTS> {
+    /// Registers of the widest kind while they fit, then those of 128 bits, then single elements.
+    /// Each lane computes the same expression at every width, so an element's result does not
+    /// depend on its place.
+    ///
+    /// The last register must not overlap the one before it, as a search would let it: in place,
+    /// the shared lanes would be updated twice.
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        self.whole_registers(isa)
+            .whole_registers(Portable)
+            .whole_registers(Scalar);
+    }
+}
+
+/// Registers in an unrolled block: enough to hide the latency of an addition behind the others.
 const BLOCK: usize = 4;
 
 type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
 
-impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update<'_, T, O, INPUTS> {
-    /// Blocks of registers, then single registers, then the rest of the slice as one partial
-    /// register: an element's result does not depend on which of the three computes it.
+impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, INPUTS> {
+    /// Updates the front of the slices in whole registers of `S`, and returns the rest.
     #[inline(always)]
-    fn call<S: Simd>(self, isa: S) {
+    fn whole_registers<S: Simd>(self, isa: S) -> Self {
         let Self {
             operation,
             output,
             inputs,
         } = self;
         let length = output.len();
-        let (registers, rest) = LanesOf::<T, S>::chunks_mut(output);
-        let mut input_registers: [&[LanesOf<T, S>]; INPUTS] = [&[]; INPUTS];
-        let mut input_rests: [&[T]; INPUTS] = [&[]; INPUTS];
-        for i in 0..INPUTS {
-            (input_registers[i], input_rests[i]) = LanesOf::<T, S>::chunks(&inputs[i][..length]);
-        }
-
+        let (registers, output) = LanesOf::<T, S>::chunks_mut(output);
+        let inputs = inputs.map(|input| LanesOf::<T, S>::chunks(&input[..length]));
         let (blocks, singles) = registers.as_chunks_mut::<BLOCK>();
-        let mut input_blocks: [&[[LanesOf<T, S>; BLOCK]]; INPUTS] = [&[]; INPUTS];
-        let mut input_singles: [&[LanesOf<T, S>]; INPUTS] = [&[]; INPUTS];
-        for i in 0..INPUTS {
-            (input_blocks[i], input_singles[i]) = input_registers[i].as_chunks::<BLOCK>();
-        }
+        let input_blocks = inputs.map(|(registers, _)| registers.as_chunks::<BLOCK>());
 
         for (b, block) in blocks.iter_mut().enumerate() {
-            update_registers(isa, operation, block, input_blocks.map(|blocks| &blocks[b][..]));
+            let inputs = input_blocks.map(|(blocks, _)| &blocks[b][..]);
+            apply_each(isa, operation, block, inputs);
         }
-        update_registers(isa, operation, singles, input_singles);
-        if !rest.is_empty() {
-            let old = T::Vector::<S>::load_partial(isa, rest);
-            let inputs = input_rests.map(|rest| T::Vector::<S>::load_partial(isa, rest));
-            operation.apply(isa, old, inputs).store_partial(rest);
+        let input_singles = input_blocks.map(|(_, singles)| singles);
+        apply_each(isa, operation, singles, input_singles);
+        Self {
+            operation,
+            output,
+            inputs: inputs.map(|(_, rest)| rest),
         }
     }
 }
 
-/// Applies `operation` to whole registers.
+/// Applies `operation` to each register.
 #[inline(always)]
-fn update_registers<T: Element, O: Operation<T, INPUTS>, S: Simd, const INPUTS: usize>(
+fn apply_each<T: Element, O: Operation<T, INPUTS>, S: Simd, const INPUTS: usize>(
     isa: S,
     operation: O,
     output: &mut [LanesOf<T, S>],

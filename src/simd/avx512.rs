@@ -1,5 +1,4 @@
-//! AVX-512, its foundation set alone (avx512f): registers of 512 bits, and a mask for the rest of a
-//! slice.
+//! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
 use super::{Kernel, Simd, Vector};
 use std::arch::x86_64::*;
@@ -55,20 +54,6 @@ impl Vector<f32> for F32x16 {
         *lanes = bytemuck::cast(self.0);
     }
     #[inline(always)]
-    fn load_partial(_: Avx512, slice: &[f32]) -> Self {
-        let mask = first_lanes(slice.len().min(16)) as u16;
-        // SAFETY: the token proves avx512f; the mask has a bit for at most each element of `slice`,
-        // and lanes without one are not read.
-        Self(unsafe { _mm512_maskz_loadu_ps(mask, slice.as_ptr()) })
-    }
-    #[inline(always)]
-    fn store_partial(self, slice: &mut [f32]) {
-        let mask = first_lanes(slice.len().min(16)) as u16;
-        // SAFETY: `self` was made from a token, which proves avx512f; the mask has a bit for at
-        // most each element of `slice`, and lanes without one are not written.
-        unsafe { _mm512_mask_storeu_ps(slice.as_mut_ptr(), mask, self.0) }
-    }
-    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
@@ -91,11 +76,8 @@ impl Vector<f32> for F32x16 {
         fn signed_sqrt(g: __m512) -> __m512 {
             let root = _mm512_castps_si512(_mm512_sqrt_ps(_mm512_abs_ps(g)));
             let sign = _mm512_set1_epi32(i32::MIN);
-            let signed = _mm512_ternarylogic_epi32::<SELECT_B_BY_MASK>(
-                root,
-                _mm512_castps_si512(g),
-                sign,
-            );
+            let signed =
+                _mm512_ternarylogic_epi32::<SELECT_B_BY_MASK>(root, _mm512_castps_si512(g), sign);
             _mm512_castsi512_ps(signed)
         }
         // SAFETY: `self` was made from a token, which proves avx512f.
@@ -124,20 +106,6 @@ impl Vector<f64> for F64x8 {
         *lanes = bytemuck::cast(self.0);
     }
     #[inline(always)]
-    fn load_partial(_: Avx512, slice: &[f64]) -> Self {
-        let mask = first_lanes(slice.len().min(8)) as u8;
-        // SAFETY: the token proves avx512f; the mask has a bit for at most each element of `slice`,
-        // and lanes without one are not read.
-        Self(unsafe { _mm512_maskz_loadu_pd(mask, slice.as_ptr()) })
-    }
-    #[inline(always)]
-    fn store_partial(self, slice: &mut [f64]) {
-        let mask = first_lanes(slice.len().min(8)) as u8;
-        // SAFETY: `self` was made from a token, which proves avx512f; the mask has a bit for at
-        // most each element of `slice`, and lanes without one are not written.
-        unsafe { _mm512_mask_storeu_pd(slice.as_mut_ptr(), mask, self.0) }
-    }
-    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { _mm512_add_pd(self.0, other.0) })
@@ -159,20 +127,11 @@ impl Vector<f64> for F64x8 {
         fn signed_sqrt(g: __m512d) -> __m512d {
             let root = _mm512_castpd_si512(_mm512_sqrt_pd(_mm512_abs_pd(g)));
             let sign = _mm512_set1_epi64(i64::MIN);
-            let signed = _mm512_ternarylogic_epi64::<SELECT_B_BY_MASK>(
-                root,
-                _mm512_castpd_si512(g),
-                sign,
-            );
+            let signed =
+                _mm512_ternarylogic_epi64::<SELECT_B_BY_MASK>(root, _mm512_castpd_si512(g), sign);
             _mm512_castsi512_pd(signed)
         }
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { signed_sqrt(self.0) })
     }
-}
-
-/// A mask of the first `count` lanes, `count` at most 16.
-#[inline(always)]
-fn first_lanes(count: usize) -> u32 {
-    (1 << count) - 1
 }

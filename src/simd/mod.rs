@@ -9,17 +9,29 @@
 //! To add an instruction set: write its file, with a token and a register for each element type,
 //! and list it in `level.rs`.
 
+#![allow(
+    clippy::wildcard_imports,
+    reason = "intrinsics are imported as std::arch documents it: all of them"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "intrinsics take signed integers for what are masks and lane counts"
+)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
+mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 pub use portable::Portable;
+pub use scalar::Scalar;
 
 /// An instruction set; a value proves that the machine has it.
 pub trait Simd: Copy + Send + Sync {
@@ -44,7 +56,7 @@ pub trait Vector<T>: Copy {
     /// The instruction set that this register belongs to.
     type Isa: Simd;
     /// The register as an array in memory.
-    type Lanes: Lanes<T>;
+    type Lanes: Lanes<T> + 'static;
 
     /// The same value in each lane.
     fn splat(isa: Self::Isa, value: T) -> Self;
@@ -52,19 +64,6 @@ pub trait Vector<T>: Copy {
     fn load(isa: Self::Isa, lanes: &Self::Lanes) -> Self;
     /// Writes a register to memory of any alignment.
     fn store(self, lanes: &mut Self::Lanes);
-
-    /// Reads a slice of at most a register's length; the lanes beyond it are zero.
-    #[inline(always)]
-    fn load_partial(isa: Self::Isa, slice: &[T]) -> Self {
-        Self::load(isa, &Self::Lanes::from_prefix(slice))
-    }
-    /// Writes the first lanes to a slice of at most a register's length.
-    #[inline(always)]
-    fn store_partial(self, slice: &mut [T]) {
-        let mut lanes = Self::Lanes::from_prefix(&[]);
-        self.store(&mut lanes);
-        lanes.write_prefix(slice);
-    }
 
     /// `self + other`
     fn add(self, other: Self) -> Self;
@@ -82,13 +81,9 @@ pub trait Lanes<T>: Copy {
     fn chunks(slice: &[T]) -> (&[Self], &[T]);
     /// The same, for writing.
     fn chunks_mut(slice: &mut [T]) -> (&mut [Self], &mut [T]);
-    /// The first elements from `slice`, the others zero.
-    fn from_prefix(slice: &[T]) -> Self;
-    /// Writes the first elements to `slice`.
-    fn write_prefix(&self, slice: &mut [T]);
 }
 
-impl<T: Copy + Default, const N: usize> Lanes<T> for [T; N] {
+impl<T: Copy, const N: usize> Lanes<T> for [T; N] {
     #[inline(always)]
     fn chunks(slice: &[T]) -> (&[Self], &[T]) {
         slice.as_chunks()
@@ -96,19 +91,5 @@ impl<T: Copy + Default, const N: usize> Lanes<T> for [T; N] {
     #[inline(always)]
     fn chunks_mut(slice: &mut [T]) -> (&mut [Self], &mut [T]) {
         slice.as_chunks_mut()
-    }
-    #[inline(always)]
-    fn from_prefix(slice: &[T]) -> Self {
-        let mut lanes = [T::default(); N];
-        for (lane, &element) in lanes.iter_mut().zip(slice) {
-            *lane = element;
-        }
-        lanes
-    }
-    #[inline(always)]
-    fn write_prefix(&self, slice: &mut [T]) {
-        for (element, &lane) in slice.iter_mut().zip(self) {
-            *element = lane;
-        }
     }
 }

@@ -1,0 +1,175 @@
+//! The claims of speed, as ratios: contenders take turns within one run, so that a machine whose
+//! speed drifts slows them alike.
+//!
+//! `cargo bench --bench ratios` prints a line for each claim: how many times the time of its
+//! opponent a kernel takes, the best and the median of many turns. Below 1 the kernel is faster.
+//! `cargo bench --bench ratios -- WORD` runs the claims whose line contains WORD.
+
+mod support;
+
+use rootstep::{Executor, Level};
+use std::time::{Duration, Instant};
+use support::{Float, Operation, SIZES, Slices};
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let report = Report { filter };
+    println!(
+        "levels: {:?}, threads: {}",
+        Level::available(),
+        rayon::current_num_threads()
+    );
+    println!(
+        "{:<66} {:>9} {:>7} {:>7}",
+        "kernel / opponent", "ns/elem", "best", "median"
+    );
+    against_plain_loops::<f32>(&report);
+    against_plain_loops::<f64>(&report);
+    against_axpy::<f32>(&report);
+    against_axpy::<f64>(&report);
+    short_slices(&report);
+    parallel_against_serial::<f32>(&report);
+    parallel_against_serial::<f64>(&report);
+}
+
+/// In cache, each level is at least as fast as the best plain loop compiled for it.
+fn against_plain_loops<T: Float>(report: &Report) {
+    for &level in Level::available() {
+        let executor = Executor::new(level).serial();
+        for (place, bytes) in &SIZES[..2] {
+            for operation in Operation::ALL {
+                let mut slices = Slices::<T>::new(bytes / size_of::<T>());
+                let mut plain = slices.clone();
+                report.compare(
+                    &format!(
+                        "{} {} {level} {place} / plain loop",
+                        operation.name(),
+                        T::NAME
+                    ),
+                    slices.gradient.len(),
+                    || slices.call(operation, executor),
+                    || plain.autovectorized(operation, level),
+                );
+            }
+        }
+    }
+}
+
+/// Out of cache, a step costs what an axpy of the same traffic costs.
+fn against_axpy<T: Float>(report: &Report) {
+    let (place, bytes) = SIZES[3];
+    for &level in Level::available() {
+        for (threads, executor) in [
+            ("serial", Executor::new(level).serial()),
+            ("parallel", Executor::new(level)),
+        ] {
+            // The same slices for both: other pages would be other memory.
+            let slices = std::cell::RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
+            let length = slices.borrow().gradient.len();
+            report.compare(
+                &format!("descend {} {level} {threads} {place} / axpy", T::NAME),
+                length,
+                || slices.borrow_mut().call(Operation::Descend, executor),
+                || slices.borrow_mut().call(Operation::Axpy, executor),
+            );
+        }
+    }
+}
+
+/// What a call costs where there is next to nothing to do.
+fn short_slices(report: &Report) {
+    for length in [1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 64] {
+        for &level in Level::available() {
+            let executor = Executor::new(level);
+            let mut slices = Slices::<f32>::new(length);
+            let mut plain = slices.clone();
+            report.compare(
+                &format!("descend f32 {level} {length} elements / inlined scalar loop"),
+                length,
+                || slices.call(Operation::Descend, executor),
+                || plain.plain_loop(Operation::Descend),
+            );
+        }
+    }
+}
+
+/// Parallel is never slower than serial: around the threshold and far from it.
+fn parallel_against_serial<T: Float>(report: &Report) {
+    let level = Level::detect();
+    for operation in [Operation::SignedSqrt, Operation::Axpy, Operation::Descend] {
+        for kib in [16, 64, 128, 192, 256, 384, 512, 1024, 4096, 32 * 1024] {
+            let mut parallel = Slices::<T>::new(kib * 1024 / size_of::<T>());
+            let mut serial = parallel.clone();
+            report.compare(
+                &format!(
+                    "{} {} {level} {kib} KiB parallel / serial",
+                    operation.name(),
+                    T::NAME
+                ),
+                parallel.gradient.len(),
+                || parallel.call(operation, Executor::new(level)),
+                || serial.call(operation, Executor::new(level).serial()),
+            );
+        }
+    }
+}
+
+struct Report {
+    filter: Option<String>,
+}
+
+impl Report {
+    /// Lets both take turns and prints the ratio of their times.
+    fn compare(
+        &self,
+        name: &str,
+        elements: usize,
+        mut kernel: impl FnMut(),
+        mut opponent: impl FnMut(),
+    ) {
+        const TURNS: usize = 41;
+        if self
+            .filter
+            .as_ref()
+            .is_some_and(|word| !name.contains(word))
+        {
+            return;
+        }
+        let repeats = repeats_for(&mut kernel).max(repeats_for(&mut opponent));
+        let (mut best, mut best_opponent) = (Duration::MAX, Duration::MAX);
+        let mut ratios: Vec<f64> = (0..TURNS)
+            .map(|_| {
+                let (time, time_opponent) =
+                    (time(repeats, &mut kernel), time(repeats, &mut opponent));
+                best = best.min(time);
+                best_opponent = best_opponent.min(time_opponent);
+                time.as_secs_f64() / time_opponent.as_secs_f64()
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        println!(
+            "{name:<66} {:>9.3} {:>7.3} {:>7.3}",
+            best.as_secs_f64() * 1e9 / (f64::from(repeats) * elements as f64),
+            best.as_secs_f64() / best_opponent.as_secs_f64(),
+            ratios[TURNS / 2],
+        );
+    }
+}
+
+/// How many calls take long enough to be timed.
+fn repeats_for(call: &mut impl FnMut()) -> u32 {
+    const LONG_ENOUGH: Duration = Duration::from_micros(500);
+    let mut repeats = 1;
+    while time(repeats, call) < LONG_ENOUGH {
+        repeats *= 2;
+    }
+    repeats
+}
+
+fn time(repeats: u32, call: &mut impl FnMut()) -> Duration {
+    let start = Instant::now();
+    for _ in 0..repeats {
+        call();
+    }
+    start.elapsed()
+}

@@ -1,0 +1,175 @@
+//! What the benches share: the operations as data, the loops that they are measured against, and
+//! the sizes.
+
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use rootstep::{Element, Executor, Level, reference};
+
+/// The operations of the crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    SignedSqrt,
+    SignedSqrtInPlace,
+    Axpy,
+    Descend,
+    DescendInto,
+}
+
+impl Operation {
+    pub const ALL: [Self; 5] = [
+        Self::SignedSqrt,
+        Self::SignedSqrtInPlace,
+        Self::Axpy,
+        Self::Descend,
+        Self::DescendInto,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SignedSqrt => "signed_sqrt",
+            Self::SignedSqrtInPlace => "signed_sqrt_in_place",
+            Self::Axpy => "axpy",
+            Self::Descend => "descend",
+            Self::DescendInto => "descend_into",
+        }
+    }
+
+    /// Slices read or written, each counted once per direction: the traffic in elements.
+    pub const fn streams(self) -> usize {
+        match self {
+            Self::SignedSqrt | Self::SignedSqrtInPlace => 2,
+            Self::Axpy | Self::Descend | Self::DescendInto => 3,
+        }
+    }
+}
+
+/// An element type that the benches can make values of.
+pub trait Float: Element {
+    const NAME: &'static str;
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Float for f32 {
+    const NAME: &'static str = "f32";
+    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Float for f64 {
+    const NAME: &'static str = "f64";
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// The slices of a call.
+#[derive(Debug, Clone)]
+pub struct Slices<T> {
+    pub parameters: Vec<T>,
+    pub gradient: Vec<T>,
+    pub out: Vec<T>,
+}
+
+impl<T: Float> Slices<T> {
+    /// Gradients of both signs and of many magnitudes; no zeros.
+    pub fn new(length: usize) -> Self {
+        let value = |i: usize, multiplier: usize| {
+            let bits = (i + 1).wrapping_mul(multiplier) >> 7;
+            let magnitude = ((bits % 1021) as f64 + 1.0) / 512.0;
+            T::from_f64(if bits & 1024 == 0 {
+                magnitude
+            } else {
+                -magnitude
+            })
+        };
+        Self {
+            parameters: (0..length).map(|i| value(i, 0x9e37_79b9)).collect(),
+            gradient: (0..length).map(|i| value(i, 0x85eb_ca6b)).collect(),
+            out: vec![T::from_f64(0.0); length],
+        }
+    }
+
+    /// This crate.
+    #[inline]
+    pub fn call(&mut self, operation: Operation, executor: Executor) {
+        let rate = T::from_f64(1e-4);
+        let (x, g, out) = (&mut self.parameters, &self.gradient, &mut self.out);
+        match operation {
+            Operation::SignedSqrt => executor.signed_sqrt(g, out),
+            Operation::SignedSqrtInPlace => executor.signed_sqrt_in_place(out),
+            Operation::Axpy => executor.axpy(rate, g, x),
+            Operation::Descend => executor.descend(x, g, rate),
+            Operation::DescendInto => executor.descend_into(x, g, rate, out),
+        }
+    }
+
+    /// The loop a user would write, as the compiler builds it for the features it is inlined into.
+    #[inline(always)]
+    pub fn plain_loop(&mut self, operation: Operation) {
+        let rate = T::from_f64(1e-4);
+        let (x, g, out) = (&mut self.parameters, &self.gradient, &mut self.out);
+        match operation {
+            Operation::SignedSqrt => {
+                for (out, &g) in out.iter_mut().zip(g) {
+                    *out = reference::signed_sqrt(g);
+                }
+            }
+            Operation::SignedSqrtInPlace => {
+                for value in out {
+                    *value = reference::signed_sqrt(*value);
+                }
+            }
+            Operation::Axpy => {
+                for (x, &g) in x.iter_mut().zip(g) {
+                    *x = reference::axpy(rate, g, *x);
+                }
+            }
+            Operation::Descend => {
+                for (x, &g) in x.iter_mut().zip(g) {
+                    *x = reference::descend(*x, g, rate);
+                }
+            }
+            Operation::DescendInto => {
+                for ((out, &x), &g) in out.iter_mut().zip(&*x).zip(g) {
+                    *out = reference::descend(x, g, rate);
+                }
+            }
+        }
+    }
+
+    /// [`Slices::plain_loop`] vectorised by the compiler for `level`.
+    pub fn autovectorized(&mut self, operation: Operation, level: Level) {
+        level.autovectorize(
+            #[inline(always)]
+            || self.plain_loop(operation),
+        );
+    }
+
+    /// [`Slices::plain_loop`], one element at a time.
+    pub fn scalar(&mut self, operation: Operation) {
+        let rate = T::from_f64(1e-4);
+        let (x, g, out) = (&mut self.parameters, &self.gradient, &mut self.out);
+        // The compiler does not vectorise over a value that it must take as unknown each time.
+        for i in 0..g.len() {
+            let i = std::hint::black_box(i);
+            match operation {
+                Operation::SignedSqrt => out[i] = reference::signed_sqrt(g[i]),
+                Operation::SignedSqrtInPlace => out[i] = reference::signed_sqrt(out[i]),
+                Operation::Axpy => x[i] = reference::axpy(rate, g[i], x[i]),
+                Operation::Descend => x[i] = reference::descend(x[i], g[i], rate),
+                Operation::DescendInto => out[i] = reference::descend(x[i], g[i], rate),
+            }
+        }
+    }
+}
+
+/// Bytes of one slice, by the part of the memory where the slices of a call then live on current
+/// server cores (L1 of 32 KiB, L2 of 512 KiB or more, L3 of 32 MiB).
+pub const SIZES: [(&str, usize); 4] = [
+    ("L1", 8 << 10),
+    ("L2", 128 << 10),
+    ("L3", 4 << 20),
+    ("DRAM", 128 << 20),
+];

@@ -1,0 +1,13 @@
+//! `signed_sqrt` gives the bits of `reference` for any values, length, offsets and level.
+
+#![no_main]
+
+mod call;
+
+use call::{Operation, fuzz};
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz(
+    data,
+    |_| Operation::SignedSqrt,
+    |_| Operation::SignedSqrt
+));

@@ -1,0 +1,239 @@
+//! What the tests and the fuzz targets share: the operations as data, guarded memory, and the
+//! comparison with the specification, bit by bit.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use rootstep::{Element, Executor, Level, reference};
+
+/// The operations of the crate, with their scalar argument.
+#[derive(Debug, Clone, Copy)]
+pub enum Operation<T> {
+    SignedSqrt,
+    SignedSqrtInPlace,
+    Axpy(T),
+    Descend(T),
+    DescendInto(T),
+}
+
+impl<T: Float> Operation<T> {
+    pub fn all(scalar: T) -> [Self; 5] {
+        [
+            Self::SignedSqrt,
+            Self::SignedSqrtInPlace,
+            Self::Axpy(scalar),
+            Self::Descend(scalar),
+            Self::DescendInto(scalar),
+        ]
+    }
+
+    /// Calls the slice operation. `out` is the slice that is written; in place, it holds `x`.
+    pub fn call(self, executor: Executor, x: &[T], g: &[T], out: &mut [T]) {
+        match self {
+            Self::SignedSqrt => executor.signed_sqrt(g, out),
+            Self::SignedSqrtInPlace => executor.signed_sqrt_in_place(out),
+            Self::Axpy(alpha) => executor.axpy(alpha, g, out),
+            Self::Descend(rate) => executor.descend(out, g, rate),
+            Self::DescendInto(rate) => executor.descend_into(x, g, rate, out),
+        }
+    }
+
+    /// The specified value of one element.
+    pub fn specified(self, x: T, g: T) -> T {
+        match self {
+            Self::SignedSqrt => reference::signed_sqrt(g),
+            Self::SignedSqrtInPlace => reference::signed_sqrt(x),
+            Self::Axpy(alpha) => reference::axpy(alpha, g, x),
+            Self::Descend(rate) | Self::DescendInto(rate) => reference::descend(x, g, rate),
+        }
+    }
+}
+
+/// An element type with its bits.
+pub trait Float: Element + bytemuck::Pod {
+    /// Lanes of the widest register.
+    const LANES: usize;
+    fn from_random(bits: u64) -> Self;
+    fn bits(self) -> u64;
+    fn is_nan(self) -> bool;
+    /// A value of every class and every border between classes.
+    fn special() -> Vec<Self>;
+}
+
+impl Float for f32 {
+    const LANES: usize = 16;
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the upper bits are as good as any"
+    )]
+    fn from_random(bits: u64) -> Self {
+        Self::from_bits((bits >> 32) as u32)
+    }
+    fn bits(self) -> u64 {
+        self.to_bits().into()
+    }
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+    fn special() -> Vec<Self> {
+        let magnitudes = [
+            0.0,
+            Self::from_bits(1),
+            Self::from_bits(0x007f_ffff),
+            Self::MIN_POSITIVE,
+            1.0 - Self::EPSILON / 2.0,
+            1.0,
+            1.0 + Self::EPSILON,
+            4.0,
+            Self::MAX,
+            Self::INFINITY,
+            Self::NAN,
+            Self::from_bits(0x7f80_0001),
+        ];
+        magnitudes.iter().flat_map(|&m| [m, -m]).collect()
+    }
+}
+
+impl Float for f64 {
+    const LANES: usize = 8;
+    fn from_random(bits: u64) -> Self {
+        Self::from_bits(bits)
+    }
+    fn bits(self) -> u64 {
+        self.to_bits()
+    }
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+    fn special() -> Vec<Self> {
+        let magnitudes = [
+            0.0,
+            Self::from_bits(1),
+            Self::from_bits(0x000f_ffff_ffff_ffff),
+            Self::MIN_POSITIVE,
+            1.0 - Self::EPSILON / 2.0,
+            1.0,
+            1.0 + Self::EPSILON,
+            4.0,
+            Self::MAX,
+            Self::INFINITY,
+            Self::NAN,
+            Self::from_bits(0x7ff0_0000_0000_0001),
+        ];
+        magnitudes.iter().flat_map(|&m| [m, -m]).collect()
+    }
+}
+
+/// Whether `value` is what the specification says: the same bits, or a NaN where it says NaN.
+pub fn same<T: Float>(value: T, specified: T) -> bool {
+    value.bits() == specified.bits() || (value.is_nan() && specified.is_nan())
+}
+
+/// A slice within a larger allocation, with sentinels on both sides.
+#[derive(Debug, Clone)]
+pub struct Guarded<T> {
+    memory: Vec<T>,
+    start: usize,
+    length: usize,
+}
+
+impl<T: Float> Guarded<T> {
+    /// As many sentinels as the largest block of registers could overrun by.
+    const GUARD: usize = 80;
+
+    /// `values`, `offset` elements behind a register's alignment.
+    pub fn new(values: &[T], offset: usize) -> Self {
+        let mut memory = vec![Self::sentinel(); values.len() + 3 * Self::GUARD];
+        let aligned = memory.as_ptr().align_offset(64) % Self::GUARD;
+        let start = Self::GUARD + aligned + offset;
+        memory[start..start + values.len()].copy_from_slice(values);
+        Self {
+            memory,
+            start,
+            length: values.len(),
+        }
+    }
+
+    /// A NaN that no operation makes of itself.
+    fn sentinel() -> T {
+        T::from_random(0x7ff5_a5a5_a5a5_a5a5)
+    }
+
+    pub fn slice(&self) -> &[T] {
+        &self.memory[self.start..self.start + self.length]
+    }
+
+    pub fn slice_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..self.start + self.length]
+    }
+
+    /// Nothing outside the slice was written.
+    pub fn assert_intact(&self) {
+        let inside = self.start..self.start + self.length;
+        for (i, value) in self.memory.iter().enumerate() {
+            assert!(
+                inside.contains(&i) || value.bits() == Self::sentinel().bits(),
+                "written outside: {} elements from the start of a slice of {}",
+                i.cast_signed() - self.start.cast_signed(),
+                self.length
+            );
+        }
+    }
+}
+
+/// Runs `operation` on guarded slices and compares every element with the specification.
+/// `offsets` places `x`, `g` and the output behind a register's alignment.
+pub fn check<T: Float>(
+    operation: Operation<T>,
+    executor: Executor,
+    x: &[T],
+    g: &[T],
+    offsets: [usize; 3],
+) {
+    let (x, g) = (Guarded::new(x, offsets[0]), Guarded::new(g, offsets[1]));
+    let mut out = Guarded::new(x.slice(), offsets[2]);
+    operation.call(executor, x.slice(), g.slice(), out.slice_mut());
+    out.assert_intact();
+    for (i, ((&x, &g), &out)) in x.slice().iter().zip(g.slice()).zip(out.slice()).enumerate() {
+        let specified = operation.specified(x, g);
+        assert!(
+            same(out, specified),
+            "{operation:?} {executor:?}, offsets {offsets:?}, element {i}: x = {x:?}, g = {g:?} \
+             gave {out:?} ({:#x}), specified is {specified:?} ({:#x})",
+            out.bits(),
+            specified.bits()
+        );
+    }
+}
+
+/// Each level of this machine, serial and parallel.
+pub fn executors() -> impl Iterator<Item = Executor> {
+    Level::available().iter().flat_map(|&level| {
+        [
+            Executor::new(level).serial(),
+            Executor::new(level).parallel(),
+        ]
+    })
+}
+
+/// A pseudo-random sequence of bits: `SplitMix64` of Steele, Lea and Flood (OOPSLA 2014).
+pub fn random_bits(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+}
+
+/// Values of every class: one in four special, the others of random bits.
+pub fn random_values<T: Float>(length: usize, seed: u64) -> Vec<T> {
+    let special = T::special();
+    let mut bits = random_bits(seed);
+    let mut value = || match bits() {
+        b if b % 4 == 0 => special[usize::try_from(b >> 32).unwrap() % special.len()],
+        _ => T::from_random(bits()),
+    };
+    (0..length).map(|_| value()).collect()
+}
