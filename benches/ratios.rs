@@ -97,7 +97,19 @@ fn short_slices(report: &Report) {
 fn parallel_against_serial<T: Float>(report: &Report) {
     let level = Level::detect();
     for operation in [Operation::SignedSqrt, Operation::Axpy, Operation::Descend] {
-        for kib in [16, 64, 128, 192, 256, 384, 512, 1024, 4096, 32 * 1024] {
+        for kib in [
+            16,
+            64,
+            256,
+            512,
+            1024,
+            1536,
+            2048,
+            3072,
+            4096,
+            8192,
+            32 * 1024,
+        ] {
             let mut parallel = Slices::<T>::new(kib * 1024 / size_of::<T>());
             let mut serial = parallel.clone();
             report.compare(

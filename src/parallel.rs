@@ -2,6 +2,8 @@
 
 use crate::kernels::{Operation, Update};
 use crate::{Element, Level};
+#[cfg(feature = "rayon")]
+use std::sync::{Mutex, PoisonError};
 
 /// Runs `update` on the current pool's threads if it is long enough to gain by it.
 #[cfg(feature = "rayon")]
@@ -29,34 +31,47 @@ pub(crate) fn run<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
 
 /// Outputs of fewer bytes stay on the calling thread.
 #[cfg(feature = "rayon")]
-const THRESHOLD_BYTES: usize = 256 * 1024;
+const THRESHOLD_BYTES: usize = 4 << 20;
 
 /// The part of the output that a thread takes at a time.
 #[cfg(feature = "rayon")]
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// The calling thread works from the start, and the pool's threads join it as they wake up: each
+/// takes the next chunk when it is done with one. (A parallel iterator would have the caller sleep
+/// until a thread of the pool has woken up, and that one wake the others.)
 #[cfg(feature = "rayon")]
 fn split<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
     level: Level,
     update: Update<'_, T, O, INPUTS>,
 ) {
-    use rayon::prelude::*;
-
     let Update {
         operation,
         output,
         inputs,
     } = update;
     let length = CHUNK_BYTES / size_of::<T>();
-    output
-        .par_chunks_mut(length)
-        .enumerate()
-        .for_each(|(i, output)| {
+    let helpers = output
+        .len()
+        .div_ceil(length)
+        .min(rayon::current_num_threads())
+        - 1;
+    let chunks = Mutex::new(output.chunks_mut(length).enumerate());
+    let next_chunk = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((i, output)) = next_chunk() {
             let inputs = inputs.map(|input| &input[i * length..][..output.len()]);
             level.run(Update {
                 operation,
                 output,
                 inputs,
             });
-        });
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| work());
+        }
+        work();
+    });
 }
