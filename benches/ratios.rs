@@ -1,5 +1,6 @@
 //! The claims of speed, as ratios: contenders take turns within one run, so that a machine whose
-//! speed drifts slows them alike.
+//! speed drifts slows them alike, and work on the same slices, so that alignment and pages are the
+//! same.
 //!
 //! `cargo bench --bench ratios` prints a line for each claim: how many times the time of its
 //! opponent a kernel takes, the best and the median of many turns. Below 1 the kernel is faster.
@@ -8,6 +9,7 @@
 mod support;
 
 use rootstep::{Executor, Level};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 use support::{Float, Operation, SIZES, Slices};
 
@@ -38,17 +40,16 @@ fn against_plain_loops<T: Float>(report: &Report) {
         let executor = Executor::new(level).serial();
         for (place, bytes) in &SIZES[..2] {
             for operation in Operation::ALL {
-                let mut slices = Slices::<T>::new(bytes / size_of::<T>());
-                let mut plain = slices.clone();
+                let slices = RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
                 report.compare(
                     &format!(
                         "{} {} {level} {place} / plain loop",
                         operation.name(),
                         T::NAME
                     ),
-                    slices.gradient.len(),
-                    || slices.call(operation, executor),
-                    || plain.autovectorized(operation, level),
+                    bytes / size_of::<T>(),
+                    || slices.borrow_mut().call(operation, executor),
+                    || slices.borrow_mut().autovectorized(operation, level),
                 );
             }
         }
@@ -63,12 +64,10 @@ fn against_axpy<T: Float>(report: &Report) {
             ("serial", Executor::new(level).serial()),
             ("parallel", Executor::new(level)),
         ] {
-            // The same slices for both: other pages would be other memory.
-            let slices = std::cell::RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
-            let length = slices.borrow().gradient.len();
+            let slices = RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
             report.compare(
                 &format!("descend {} {level} {threads} {place} / axpy", T::NAME),
-                length,
+                bytes / size_of::<T>(),
                 || slices.borrow_mut().call(Operation::Descend, executor),
                 || slices.borrow_mut().call(Operation::Axpy, executor),
             );
@@ -81,13 +80,12 @@ fn short_slices(report: &Report) {
     for length in [1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 64] {
         for &level in Level::available() {
             let executor = Executor::new(level);
-            let mut slices = Slices::<f32>::new(length);
-            let mut plain = slices.clone();
+            let slices = RefCell::new(Slices::<f32>::new(length));
             report.compare(
                 &format!("descend f32 {level} {length} elements / inlined scalar loop"),
                 length,
-                || slices.call(Operation::Descend, executor),
-                || plain.plain_loop(Operation::Descend),
+                || slices.borrow_mut().call(Operation::Descend, executor),
+                || slices.borrow_mut().plain_loop(Operation::Descend),
             );
         }
     }
@@ -110,17 +108,20 @@ fn parallel_against_serial<T: Float>(report: &Report) {
             8192,
             32 * 1024,
         ] {
-            let mut parallel = Slices::<T>::new(kib * 1024 / size_of::<T>());
-            let mut serial = parallel.clone();
+            let slices = RefCell::new(Slices::<T>::new(kib * 1024 / size_of::<T>()));
             report.compare(
                 &format!(
                     "{} {} {level} {kib} KiB parallel / serial",
                     operation.name(),
                     T::NAME
                 ),
-                parallel.gradient.len(),
-                || parallel.call(operation, Executor::new(level)),
-                || serial.call(operation, Executor::new(level).serial()),
+                kib * 1024 / size_of::<T>(),
+                || slices.borrow_mut().call(operation, Executor::new(level)),
+                || {
+                    slices
+                        .borrow_mut()
+                        .call(operation, Executor::new(level).serial())
+                },
             );
         }
     }

@@ -1,7 +1,7 @@
 //! How a call runs: at which level, on how many threads.
 
 use crate::kernels::{
-    Axpy, Descend, DescendInto, Operation, SignedSqrt, SignedSqrtInPlace, Update,
+    Axpy, Descend, DescendInto, Operation, Place, SignedSqrt, SignedSqrtInPlace, Update,
 };
 use crate::{Element, Level, parallel};
 
@@ -142,10 +142,12 @@ impl Executor {
         output: &mut [T],
         inputs: [&[T]; INPUTS],
     ) {
+        let place = Place::of(size_of_val(output) * (1 + INPUTS));
         let update = Update {
             operation,
             output,
             inputs,
+            place,
         };
         if self.parallel {
             parallel::run(self.level, update);
@@ -157,8 +159,13 @@ impl Executor {
 
 #[inline]
 fn assert_same_length(a: &str, a_length: usize, b: &str, b_length: usize) {
-    assert!(
-        a_length == b_length,
-        "`{a}` has {a_length} elements and `{b}` has {b_length}; they must have the same length"
-    );
+    if a_length != b_length {
+        unequal_lengths(a, a_length, b, b_length);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unequal_lengths(a: &str, a_length: usize, b: &str, b_length: usize) -> ! {
+    panic!("`{a}` has {a_length} elements and `{b}` has {b_length}; they must have the same length")
 }

@@ -41,6 +41,7 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// takes the next chunk when it is done with one. (A parallel iterator would have the caller sleep
 /// until a thread of the pool has woken up, and that one wake the others.)
 #[cfg(feature = "rayon")]
+#[inline(never)] // The call of a short slice stays short.
 fn split<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
     level: Level,
     update: Update<'_, T, O, INPUTS>,
@@ -49,6 +50,7 @@ fn split<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
         operation,
         output,
         inputs,
+        place,
     } = update;
     let length = CHUNK_BYTES / size_of::<T>();
     let helpers = output
@@ -65,6 +67,7 @@ fn split<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
                 operation,
                 output,
                 inputs,
+                place,
             });
         }
     };

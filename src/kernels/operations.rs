@@ -9,6 +9,8 @@ use crate::simd::Vector;
 pub(crate) struct SignedSqrt;
 
 impl<T: Element> Operation<T, 1> for SignedSqrt {
+    const ROOT: bool = true;
+
     #[inline(always)]
     fn apply<V: Vector<T>>(self, _: V::Isa, _: V, [gradient]: [V; 1]) -> V {
         gradient.signed_sqrt()
@@ -20,6 +22,8 @@ impl<T: Element> Operation<T, 1> for SignedSqrt {
 pub(crate) struct SignedSqrtInPlace;
 
 impl<T: Element> Operation<T, 0> for SignedSqrtInPlace {
+    const ROOT: bool = true;
+
     #[inline(always)]
     fn apply<V: Vector<T>>(self, _: V::Isa, value: V, []: [V; 0]) -> V {
         value.signed_sqrt()
@@ -33,6 +37,8 @@ pub(crate) struct Axpy<T> {
 }
 
 impl<T: Element> Operation<T, 1> for Axpy<T> {
+    const ROOT: bool = false;
+
     #[inline(always)]
     fn apply<V: Vector<T>>(self, isa: V::Isa, y: V, [x]: [V; 1]) -> V {
         y.add(V::splat(isa, self.alpha).mul(x))
@@ -46,6 +52,8 @@ pub(crate) struct Descend<T> {
 }
 
 impl<T: Element> Operation<T, 1> for Descend<T> {
+    const ROOT: bool = true;
+
     #[inline(always)]
     fn apply<V: Vector<T>>(self, isa: V::Isa, parameter: V, [gradient]: [V; 1]) -> V {
         parameter.sub(V::splat(isa, self.learning_rate).mul(gradient.signed_sqrt()))
@@ -59,6 +67,8 @@ pub(crate) struct DescendInto<T> {
 }
 
 impl<T: Element> Operation<T, 2> for DescendInto<T> {
+    const ROOT: bool = true;
+
     #[inline(always)]
     fn apply<V: Vector<T>>(self, isa: V::Isa, _: V, [parameter, gradient]: [V; 2]) -> V {
         let Self { learning_rate } = self;
