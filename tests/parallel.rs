@@ -4,12 +4,7 @@ mod support;
 
 use rayon::ThreadPoolBuilder;
 use rootstep::{Executor, Level};
-use support::{Float, Operation, check, random_values};
-
-/// Long enough to be split into several chunks, with a last one that is short and odd.
-fn long<T: Float>() -> usize {
-    (3 << 20) / size_of::<T>() + 12_345
-}
+use support::{Float, Operation, check, long_length, random_values};
 
 fn same_bits_for_any_number_of_threads<T: Float>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);
@@ -20,7 +15,7 @@ fn same_bits_for_any_number_of_threads<T: Float>() {
             .unwrap();
         for &level in Level::available() {
             for (i, operation) in Operation::all(rate).into_iter().enumerate() {
-                let length = long::<T>() + i;
+                let length = long_length::<T>() + i;
                 let x = random_values::<T>(length, 10);
                 let g = random_values::<T>(length, 11);
                 let offsets = [threads % T::LANES, 1, i];
@@ -48,8 +43,8 @@ fn the_callers_pool_is_used() {
         .thread_name(|i| format!("mine {i}"))
         .build()
         .unwrap();
-    let x = random_values::<f32>(long::<f32>(), 12);
-    let g = random_values::<f32>(long::<f32>(), 13);
+    let x = random_values::<f32>(long_length::<f32>(), 12);
+    let g = random_values::<f32>(long_length::<f32>(), 13);
     let call = || check(Operation::Descend(0.1), Executor::default(), &x, &g, [0; 3]);
     pool.install(|| rayon::join(call, call));
     let mut out = x.clone();

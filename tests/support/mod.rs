@@ -205,6 +205,11 @@ pub fn check<T: Float>(
     }
 }
 
+/// Elements enough to be split into many chunks, with a last one that is short and odd.
+pub fn long_length<T>() -> usize {
+    (5 << 20) / size_of::<T>() + 12_345
+}
+
 /// Each level of this machine, serial and parallel.
 pub fn executors() -> impl Iterator<Item = Executor> {
     Level::available().iter().flat_map(|&level| {
