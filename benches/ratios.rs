@@ -16,15 +16,8 @@ use support::{Float, Operation, SIZES, Slices};
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let report = Report { filter };
-    println!(
-        "levels: {:?}, threads: {}",
-        Level::available(),
-        rayon::current_num_threads()
-    );
-    println!(
-        "{:<66} {:>9} {:>7} {:>7}",
-        "kernel / opponent", "ns/elem", "best", "median"
-    );
+    println!("levels: {:?}, threads: {}", Level::available(), rayon::current_num_threads());
+    println!("{:<66} {:>9} {:>7} {:>7}", "kernel / opponent", "ns/elem", "best", "median");
     against_plain_loops::<f32>(&report);
     against_plain_loops::<f64>(&report);
     against_axpy::<f32>(&report);
@@ -42,11 +35,7 @@ fn against_plain_loops<T: Float>(report: &Report) {
             for operation in Operation::ALL {
                 let slices = RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
                 report.compare(
-                    &format!(
-                        "{} {} {level} {place} / plain loop",
-                        operation.name(),
-                        T::NAME
-                    ),
+                    &format!("{} {} {level} {place} / plain loop", operation.name(), T::NAME),
                     bytes / size_of::<T>(),
                     || slices.borrow_mut().call(operation, executor),
                     || slices.borrow_mut().autovectorized(operation, level),
@@ -60,10 +49,9 @@ fn against_plain_loops<T: Float>(report: &Report) {
 fn against_axpy<T: Float>(report: &Report) {
     let (place, bytes) = SIZES[3];
     for &level in Level::available() {
-        for (threads, executor) in [
-            ("serial", Executor::new(level).serial()),
-            ("parallel", Executor::new(level)),
-        ] {
+        for (threads, executor) in
+            [("serial", Executor::new(level).serial()), ("parallel", Executor::new(level))]
+        {
             let slices = RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
             report.compare(
                 &format!("descend {} {level} {threads} {place} / axpy", T::NAME),
@@ -95,32 +83,14 @@ fn short_slices(report: &Report) {
 fn parallel_against_serial<T: Float>(report: &Report) {
     let level = Level::detect();
     for operation in [Operation::SignedSqrt, Operation::Axpy, Operation::Descend] {
-        for kib in [
-            16,
-            64,
-            256,
-            512,
-            1024,
-            1536,
-            2048,
-            3072,
-            4096,
-            8192,
-            32 * 1024,
-        ] {
+        for kib in [16, 64, 256, 512, 1024, 1536, 2048, 3072, 4096, 8192, 32 * 1024] {
             let slices = RefCell::new(Slices::<T>::new(kib * 1024 / size_of::<T>()));
             report.compare(
-                &format!(
-                    "{} {} {level} {kib} KiB parallel / serial",
-                    operation.name(),
-                    T::NAME
-                ),
+                &format!("{} {} {level} {kib} KiB parallel / serial", operation.name(), T::NAME),
                 kib * 1024 / size_of::<T>(),
                 || slices.borrow_mut().call(operation, Executor::new(level)),
                 || {
-                    slices
-                        .borrow_mut()
-                        .call(operation, Executor::new(level).serial())
+                    slices.borrow_mut().call(operation, Executor::new(level).serial());
                 },
             );
         }
@@ -141,11 +111,7 @@ impl Report {
         mut opponent: impl FnMut(),
     ) {
         const TURNS: usize = 41;
-        if self
-            .filter
-            .as_ref()
-            .is_some_and(|word| !name.contains(word))
-        {
+        if self.filter.as_ref().is_some_and(|word| !name.contains(word)) {
             return;
         }
         let repeats = repeats_for(&mut kernel).max(repeats_for(&mut opponent));

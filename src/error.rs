@@ -33,6 +33,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    #[cfg(feature = "learning-rate")]
+    pub(crate) fn invalid(
+        setting: &'static str,
+        given: impl fmt::Display,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self::InvalidSetting { setting, given: given.to_string(), allowed: allowed.into() }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,11 +57,9 @@ impl fmt::Display for Error {
                 "this machine does not have the instruction set `{given}`; it has: {}",
                 available.join(", ")
             ),
-            Self::InvalidSetting {
-                setting,
-                given,
-                allowed,
-            } => write!(f, "{setting} is {given}; allowed: {allowed}"),
+            Self::InvalidSetting { setting, given, allowed } => {
+                write!(f, "{setting} is {given}; allowed: {allowed}")
+            }
         }
     }
 }

@@ -44,20 +44,14 @@ impl Executor {
     #[inline]
     #[must_use]
     pub const fn new(level: Level) -> Self {
-        Self {
-            level,
-            parallel: true,
-        }
+        Self { level, parallel: true }
     }
 
     /// The same level, on the calling thread alone.
     #[inline]
     #[must_use]
     pub const fn serial(self) -> Self {
-        Self {
-            parallel: false,
-            ..self
-        }
+        Self { parallel: false, ..self }
     }
 
     /// The same level; long slices are split over the threads of the current rayon pool (the
@@ -65,10 +59,7 @@ impl Executor {
     #[inline]
     #[must_use]
     pub const fn parallel(self) -> Self {
-        Self {
-            parallel: true,
-            ..self
-        }
+        Self { parallel: true, ..self }
     }
 
     /// The level.
@@ -143,12 +134,7 @@ impl Executor {
         inputs: [&[T]; INPUTS],
     ) {
         let place = Place::of(size_of_val(output) * (1 + INPUTS));
-        let update = Update {
-            operation,
-            output,
-            inputs,
-            place,
-        };
+        let update = Update { operation, output, inputs, place };
         if self.parallel {
             parallel::run(self.level, update);
         } else {

@@ -58,9 +58,7 @@ impl Level {
     /// Never: there is always the portable level.
     #[must_use]
     pub fn detect() -> Self {
-        *Self::available()
-            .last()
-            .expect("the portable level is everywhere")
+        *Self::available().last().expect("the portable level is everywhere")
     }
 
     /// All levels of this machine, the narrowest registers first.

@@ -46,29 +46,15 @@ fn split<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
     level: Level,
     update: Update<'_, T, O, INPUTS>,
 ) {
-    let Update {
-        operation,
-        output,
-        inputs,
-        place,
-    } = update;
+    let Update { operation, output, inputs, place } = update;
     let length = CHUNK_BYTES / size_of::<T>();
-    let helpers = output
-        .len()
-        .div_ceil(length)
-        .min(rayon::current_num_threads())
-        - 1;
+    let helpers = output.len().div_ceil(length).min(rayon::current_num_threads()) - 1;
     let chunks = Mutex::new(output.chunks_mut(length).enumerate());
     let next_chunk = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         while let Some((i, output)) = next_chunk() {
             let inputs = inputs.map(|input| &input[i * length..][..output.len()]);
-            level.run(Update {
-                operation,
-                output,
-                inputs,
-                place,
-            });
+            level.run(Update { operation, output, inputs, place });
         }
     };
     rayon::in_place_scope(|scope| {

@@ -62,10 +62,7 @@ fn every_offset_f64() {
 /// Every pair of special values, with every special scalar.
 fn every_special_value<T: Float>() {
     let special = T::special();
-    let x: Vec<T> = special
-        .iter()
-        .flat_map(|&x| vec![x; special.len()])
-        .collect();
+    let x: Vec<T> = special.iter().flat_map(|&x| vec![x; special.len()]).collect();
     let g: Vec<T> = special.iter().flat_map(|_| special.clone()).collect();
     for executor in executors() {
         for &scalar in &special {
@@ -126,12 +123,7 @@ fn check_split<T: Float>(
     let (front, back) = parts.split_at_mut(middle);
     operation.call(executor, &x[..middle], &g[..middle], front);
     operation.call(executor, &x[middle..], &g[middle..], back);
-    assert!(
-        whole
-            .iter()
-            .zip(&parts)
-            .all(|(&whole, &parts)| same(parts, whole))
-    );
+    assert!(whole.iter().zip(&parts).all(|(&whole, &parts)| same(parts, whole)));
 }
 
 proptest! {
@@ -211,11 +203,7 @@ fn length_mismatch() {
                          they must have the same length"
                     )
                 );
-                assert!(
-                    out.iter()
-                        .zip(&before)
-                        .all(|(a, b)| a.to_bits() == b.to_bits())
-                );
+                assert!(out.iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()));
             };
             attempt(("gradient", wrong), ("out", 100), &|out| {
                 executor.signed_sqrt(&other, out);
@@ -264,7 +252,7 @@ fn textbook_quotient() {
 #[ignore = "2^32 values a level: half a minute each, optimised"]
 fn signed_sqrt_of_every_f32() {
     const BLOCK: u32 = 1 << 16;
-    assert!(!cfg!(debug_assertions), "run with --release");
+    assert!(!std::hint::black_box(cfg!(debug_assertions)), "run with --release");
     let mut out = vec![0.0; BLOCK as usize];
     for &level in Level::available() {
         for block in 0..=u32::MAX / BLOCK {
@@ -276,12 +264,7 @@ fn signed_sqrt_of_every_f32() {
                 let oracle = (f64::from(g).abs().sqrt() as f32).copysign(g);
                 let specified = rootstep::reference::signed_sqrt(g);
                 let good = same(root, specified) && same(root, oracle);
-                assert!(
-                    good,
-                    "{level} {:#x} gave {:#x}",
-                    g.to_bits(),
-                    root.to_bits()
-                );
+                assert!(good, "{level} {:#x} gave {:#x}", g.to_bits(), root.to_bits());
             }
         }
         println!("{level}: 2^32 values");

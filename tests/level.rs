@@ -15,11 +15,8 @@ fn expected() -> Option<Vec<String>> {
         return Some(vec!["portable".to_owned()]);
     }
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let flags: Vec<&str> = info
-        .lines()
-        .find(|line| line.starts_with("flags"))?
-        .split_whitespace()
-        .collect();
+    let flags: Vec<&str> =
+        info.lines().find(|line| line.starts_with("flags"))?.split_whitespace().collect();
     let mut levels = vec!["portable".to_owned()];
     for (flag, level) in [("avx2", "avx2"), ("avx512f", "avx512")] {
         if flags.contains(&flag) {
@@ -33,10 +30,7 @@ fn expected() -> Option<Vec<String>> {
 /// from it.
 #[test]
 fn expected_levels_are_available() {
-    let available: Vec<&str> = Level::available()
-        .iter()
-        .map(|level| level.name())
-        .collect();
+    let available: Vec<&str> = Level::available().iter().map(|level| level.name()).collect();
     match expected() {
         Some(expected) => assert_eq!(available, expected),
         None => assert!(available.contains(&"portable")),
@@ -53,27 +47,18 @@ fn best_level_is_the_last() {
 fn names_and_levels_are_one_to_one() {
     for &level in Level::available() {
         assert_eq!(level.name().parse(), Ok(level));
-        assert_eq!(
-            format!("{level} {level:?}"),
-            format!("{0} {0}", level.name())
-        );
+        assert_eq!(format!("{level} {level:?}"), format!("{0} {0}", level.name()));
     }
 }
 
 #[test]
 fn other_names_are_errors_that_list_what_is_available() {
-    let available: Vec<_> = Level::available()
-        .iter()
-        .map(|level| level.name())
-        .collect();
+    let available: Vec<_> = Level::available().iter().map(|level| level.name()).collect();
     for given in ["", "AVX2", "sse2", "avx2 ", "best"] {
         let error = given.parse::<Level>().unwrap_err();
         assert_eq!(
             error,
-            Error::UnknownLevel {
-                given: given.to_owned(),
-                available: available.clone()
-            }
+            Error::UnknownLevel { given: given.to_owned(), available: available.clone() }
         );
         assert!(error.to_string().contains(&format!("`{given}`")));
         assert!(error.to_string().ends_with(&available.join(", ")));
@@ -111,30 +96,18 @@ fn environment_pins_the_level() {
         let output = run_child(level.name());
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
-        assert!(
-            text.contains(&format!("level of the process: {level}\n")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("level of the process: {level}\n")), "{text}");
     }
 }
 
 #[test]
 fn wrong_environment_is_a_clear_error_on_first_use() {
-    let missing = ["avx2", "avx512"]
-        .into_iter()
-        .filter(|name| name.parse::<Level>().is_err());
+    let missing = ["avx2", "avx512"].into_iter().filter(|name| name.parse::<Level>().is_err());
     for name in missing.chain(["avx9000", ""]) {
         let output = run_child(name);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            output.status.code(),
-            Some(101),
-            "a panic, not a signal: {text}"
-        );
-        assert!(
-            text.contains("ROOTSTEP_LEVEL: ") && text.contains(&format!("`{name}`")),
-            "{text}"
-        );
+        assert_eq!(output.status.code(), Some(101), "a panic, not a signal: {text}");
+        assert!(text.contains("ROOTSTEP_LEVEL: ") && text.contains(&format!("`{name}`")), "{text}");
         for level in Level::available() {
             assert!(text.contains(level.name()), "{text}");
         }

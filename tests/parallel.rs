@@ -9,10 +9,7 @@ use support::{Float, Operation, check, long_length, random_values};
 fn same_bits_for_any_number_of_threads<T: Float>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);
     for threads in [1, 2, 3, 8] {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for &level in Level::available() {
             for (i, operation) in Operation::all(rate).into_iter().enumerate() {
                 let length = long_length::<T>() + i;
@@ -50,8 +47,5 @@ fn the_callers_pool_is_used() {
     let mut out = x.clone();
     pool.install(|| Executor::default().descend(&mut out, &g, 0.1));
     let global_pool_is_mine = ThreadPoolBuilder::new().num_threads(1).build_global();
-    assert!(
-        global_pool_is_mine.is_ok(),
-        "a call started the global pool"
-    );
+    assert!(global_pool_is_mine.is_ok(), "a call started the global pool");
 }

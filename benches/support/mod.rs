@@ -16,13 +16,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Self; 5] = [
-        Self::SignedSqrt,
-        Self::SignedSqrtInPlace,
-        Self::Axpy,
-        Self::Descend,
-        Self::DescendInto,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::SignedSqrt, Self::SignedSqrtInPlace, Self::Axpy, Self::Descend, Self::DescendInto];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,11 +73,7 @@ impl<T: Float> Slices<T> {
         let value = |i: usize, multiplier: usize| {
             let bits = (i + 1).wrapping_mul(multiplier) >> 7;
             let magnitude = ((bits % 1021) as f64 + 1.0) / 512.0;
-            T::from_f64(if bits & 1024 == 0 {
-                magnitude
-            } else {
-                -magnitude
-            })
+            T::from_f64(if bits & 1024 == 0 { magnitude } else { -magnitude })
         };
         Self {
             parameters: (0..length).map(|i| value(i, 0x9e37_79b9)).collect(),
@@ -167,9 +158,5 @@ impl<T: Float> Slices<T> {
 
 /// Bytes of one slice, by the part of the memory where the slices of a call then live on current
 /// server cores (L1 of 32 KiB, L2 of 512 KiB or more, L3 of 32 MiB).
-pub const SIZES: [(&str, usize); 4] = [
-    ("L1", 8 << 10),
-    ("L2", 128 << 10),
-    ("L3", 4 << 20),
-    ("DRAM", 128 << 20),
-];
+pub const SIZES: [(&str, usize); 4] =
+    [("L1", 8 << 10), ("L2", 128 << 10), ("L3", 4 << 20), ("DRAM", 128 << 20)];

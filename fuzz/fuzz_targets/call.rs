@@ -27,16 +27,11 @@ fn fuzz_type<T: Float>(head: &[u8; 5], body: &[u8], operation: fn(T) -> Operatio
     let executors: Vec<_> = executors().collect();
     let executor = executors[usize::from(head[1]) % executors.len()];
     let offsets = [head[2], head[3], head[4]].map(|byte| usize::from(byte) % T::LANES);
-    let values: Vec<T> = body
-        .chunks_exact(size_of::<T>())
-        .map(bytemuck::pod_read_unaligned)
-        .collect();
+    let values: Vec<T> =
+        body.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
     let Some((&scalar, elements)) = values.split_first() else {
         return;
     };
-    let (x, g): (Vec<T>, Vec<T>) = elements
-        .chunks_exact(2)
-        .map(|pair| (pair[0], pair[1]))
-        .unzip();
+    let (x, g): (Vec<T>, Vec<T>) = elements.chunks_exact(2).map(|pair| (pair[0], pair[1])).unzip();
     check(operation(scalar), executor, &x, &g, offsets);
 }

@@ -39,11 +39,7 @@ pub(crate) enum Place {
 impl Place {
     /// Where slices of this many bytes are, taken together.
     pub(crate) fn of(bytes: usize) -> Self {
-        if bytes < MEMORY_BYTES {
-            Self::Cache
-        } else {
-            Self::Memory
-        }
+        if bytes < MEMORY_BYTES { Self::Cache } else { Self::Memory }
     }
 }
 
@@ -60,8 +56,7 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update
             Place::Cache => self.whole_registers::<S, false>(isa),
             Place::Memory => self.whole_registers::<S, true>(isa),
         };
-        rest.whole_registers::<Portable, false>(Portable)
-            .whole_registers::<Scalar, false>(Scalar);
+        rest.whole_registers::<Portable, false>(Portable).whole_registers::<Scalar, false>(Scalar);
     }
 }
 
@@ -83,12 +78,7 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
     /// Updates the front of the slices in whole registers of `S`, and returns the rest.
     #[inline(always)]
     fn whole_registers<S: Simd, const PREFETCH: bool>(self, isa: S) -> Self {
-        let Self {
-            operation,
-            output,
-            inputs,
-            place,
-        } = self;
+        let Self { operation, output, inputs, place } = self;
         let length = output.len();
         let (registers, output) = LanesOf::<T, S>::chunks_mut(output);
         let inputs = inputs.map(|input| LanesOf::<T, S>::chunks(&input[..length]));
@@ -108,12 +98,7 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
         }
         let input_singles = input_blocks.map(|(_, singles)| singles);
         apply_each(isa, operation, singles, input_singles);
-        Self {
-            operation,
-            output,
-            inputs: inputs.map(|(_, rest)| rest),
-            place,
-        }
+        Self { operation, output, inputs: inputs.map(|(_, rest)| rest), place }
     }
 }
 

@@ -61,10 +61,7 @@ pub trait Float: Element + bytemuck::Pod {
 
 impl Float for f32 {
     const LANES: usize = 16;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the upper bits are as good as any"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the upper bits are as good as any")]
     fn from_random(bits: u64) -> Self {
         Self::from_bits((bits >> 32) as u32)
     }
@@ -146,11 +143,7 @@ impl<T: Float> Guarded<T> {
         let aligned = memory.as_ptr().align_offset(64) % Self::GUARD;
         let start = Self::GUARD + aligned + offset;
         memory[start..start + values.len()].copy_from_slice(values);
-        Self {
-            memory,
-            start,
-            length: values.len(),
-        }
+        Self { memory, start, length: values.len() }
     }
 
     /// A NaN that no operation makes of itself.
@@ -212,12 +205,9 @@ pub fn long_length<T>() -> usize {
 
 /// Each level of this machine, serial and parallel.
 pub fn executors() -> impl Iterator<Item = Executor> {
-    Level::available().iter().flat_map(|&level| {
-        [
-            Executor::new(level).serial(),
-            Executor::new(level).parallel(),
-        ]
-    })
+    Level::available()
+        .iter()
+        .flat_map(|&level| [Executor::new(level).serial(), Executor::new(level).parallel()])
 }
 
 /// A pseudo-random sequence of bits: `SplitMix64` of Steele, Lea and Flood (OOPSLA 2014).

@@ -1,0 +1,177 @@
+//! Trains a classifier on Fisher's iris: sets 30 flowers aside, chooses the learning rate on the
+//! other 120 by stratified cross-validation, fits with the winner, and reports how it does on the
+//! flowers that it has not seen.
+//!
+//! `cargo run --release --example iris`
+
+mod data;
+mod model;
+
+use clap::Parser;
+use comfy_table::{CellAlignment, Table, presets};
+use data::Data;
+use model::{Model, STEPS};
+use rootstep::learning_rate::{
+    Fold, SearchResults, StratifiedHoldOut, StratifiedKFold, logarithmic_grid, search,
+};
+use rootstep::{Error, Level};
+use std::str::FromStr;
+
+/// Rows that the choice of the learning rate never sees.
+const HELD_OUT: usize = 30;
+
+/// Chooses a learning rate for a classifier of Fisher's iris by cross-validation.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Seed of the splits of the data
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    seed: u64,
+
+    /// Learning rates to try: COUNT values from FROM to TO, at equal ratios
+    #[arg(
+        long,
+        value_name = "FROM:TO:COUNT",
+        default_value = "0.0001:10:11",
+        allow_hyphen_values = true
+    )]
+    grid: Grid,
+
+    /// Folds of the cross-validation
+    #[arg(long, value_name = "K", default_value_t = 5, allow_negative_numbers = true)]
+    folds: usize,
+}
+
+/// A logarithmic grid, as `FROM:TO:COUNT`.
+#[derive(Debug, Clone)]
+struct Grid(Vec<f64>);
+
+impl FromStr for Grid {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let unreadable = |setting, given: &str, allowed: &str| Error::InvalidSetting {
+            setting,
+            given: format!("`{given}`"),
+            allowed: allowed.to_owned(),
+        };
+        let number = |setting, text: &str| {
+            text.parse().map_err(|_| unreadable(setting, text, "a number, such as 0.001"))
+        };
+        let &[from, to, count] = &text.split(':').collect::<Vec<_>>()[..] else {
+            return Err(unreadable("the grid", text, "FROM:TO:COUNT, such as 0.001:1:7"));
+        };
+        let from = number("FROM", from)?;
+        let to = number("TO", to)?;
+        let count =
+            count.parse().map_err(|_| unreadable("COUNT", count, "a whole number, such as 7"))?;
+        logarithmic_grid(from, to, count).map(Self)
+    }
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    if let Err(error) = run(&arguments) {
+        eprintln!("error: {error}");
+        std::process::exit(2);
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
+    Level::from_env()?;
+    let data = data::iris()?;
+    let held_out = StratifiedHoldOut::new(HELD_OUT, arguments.seed).split(&data.classes)?;
+    let folds = folds(arguments, &data, &held_out.train)?;
+    let results = search(arguments.grid.0.clone(), &folds, |&rate, fold| {
+        Model::fit(&data, &fold.train, rate).accuracy(&data, &fold.test)
+    })?;
+
+    println!(
+        "Fisher's iris: {} rows, {} of them held out (seed {}).",
+        data.classes.len(),
+        held_out.test.len(),
+        arguments.seed
+    );
+    println!(
+        "Multinomial logistic regression, {STEPS} steps. Accuracy in {}-fold stratified \
+         cross-validation:\n",
+        arguments.folds
+    );
+    println!("{}\n", search_table(&results, folds.len()));
+    let best = results.best().ok_or("the training diverged at every learning rate")?;
+    println!(
+        "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
+        short(best.candidate),
+        best.mean
+    );
+    let model = Model::fit(&data, &held_out.train, best.candidate);
+    report(&data, &held_out, &model);
+    Ok(())
+}
+
+/// Folds of `rows`, as rows of the whole data.
+fn folds(arguments: &Arguments, data: &Data, rows: &[usize]) -> Result<Vec<Fold>, Error> {
+    let classes: Vec<usize> = rows.iter().map(|&row| data.classes[row]).collect();
+    let folds = StratifiedKFold::new(arguments.folds)?.shuffled(arguments.seed).split(&classes)?;
+    let in_data = |part: Vec<usize>| part.into_iter().map(|i| rows[i]).collect();
+    Ok(folds
+        .into_iter()
+        .map(|Fold { train, test }| Fold { train: in_data(train), test: in_data(test) })
+        .collect())
+}
+
+/// A row for each learning rate.
+fn search_table(results: &SearchResults<f64>, folds: usize) -> Table {
+    let mut header = vec!["learning rate".to_owned()];
+    header.extend((1..=folds).map(|fold| format!("fold {fold}")));
+    header.extend(["mean", "std dev", "rank"].map(str::to_owned));
+    let rows = results.rows().iter().map(|row| {
+        let mut cells = vec![short(row.candidate)];
+        cells.extend(row.scores.iter().map(|score| format!("{score:.4}")));
+        cells.push(format!("{:.4}", row.mean));
+        cells.push(format!("{:.4}", row.standard_deviation));
+        cells.push(row.rank.to_string());
+        cells
+    });
+    numbers_table(header, rows)
+}
+
+/// The accuracy on the held-out rows, and what was taken for what.
+fn report(data: &Data, held_out: &Fold, model: &Model) {
+    let rows = &held_out.test;
+    let mut confusion = vec![vec![0_usize; data.class_names.len()]; data.class_names.len()];
+    for &row in rows {
+        confusion[data.classes[row]][model.predict(&data.features[row])] += 1;
+    }
+    let right: usize = (0..confusion.len()).map(|class| confusion[class][class]).sum();
+    println!(
+        "Refitted on {} rows; accuracy on the {} held out: {:.4} ({right} right).\n",
+        held_out.train.len(),
+        rows.len(),
+        model.accuracy(data, rows),
+    );
+    let mut header = vec!["true \\ predicted".to_owned()];
+    header.extend(data.class_names.iter().cloned());
+    let rows = confusion.iter().zip(&data.class_names).map(|(counts, name)| {
+        let mut cells = vec![name.clone()];
+        cells.extend(counts.iter().map(usize::to_string));
+        cells
+    });
+    println!("{}", numbers_table(header, rows));
+}
+
+/// A table whose first column names the row.
+fn numbers_table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header).add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Four significant digits.
+fn short(rate: f64) -> String {
+    let rounded: f64 = format!("{rate:.3e}").parse().unwrap_or(rate);
+    rounded.to_string()
+}

@@ -1,0 +1,70 @@
+//! Candidates at regular distances.
+
+use crate::Error;
+
+/// `count` values from `from` to `to`, each the same factor greater than the one before:
+/// `from * (to / from)^(i / (count - 1))`. The first and the last are exactly the ends.
+///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] unless `0 < from < to`, both finite, and `count >= 2`.
+///
+/// ```
+/// let rates = rootstep::learning_rate::logarithmic_grid(0.001, 10.0, 5)?;
+/// assert_eq!(rates.len(), 5);
+/// assert_eq!((rates[0], rates[4]), (0.001, 10.0));
+/// assert!((rates[1] - 0.01).abs() < 1e-15);
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+pub fn logarithmic_grid(from: f64, to: f64, count: usize) -> Result<Vec<f64>, Error> {
+    if !(from > 0.0 && from.is_finite()) {
+        return Err(Error::invalid("start of the grid", from, "finite and greater than 0"));
+    }
+    // In decimal exponents whole powers of ten come out exact, and `to / from` cannot overflow.
+    let (start, end) = (from.log10(), to.log10());
+    grid(from, to, count, |i, last| 10_f64.powf(start + (end - start) * i / last))
+}
+
+/// `count` values from `from` to `to` at the same distance:
+/// `from + (to - from) * (i / (count - 1))`. The first and the last are exactly the ends.
+///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] unless `from < to`, both finite, and `count >= 2`.
+///
+/// ```
+/// let momenta = rootstep::learning_rate::linear_grid(0.0, 1.0, 5)?;
+/// assert_eq!(momenta, [0.0, 0.25, 0.5, 0.75, 1.0]);
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+pub fn linear_grid(from: f64, to: f64, count: usize) -> Result<Vec<f64>, Error> {
+    if !from.is_finite() {
+        return Err(Error::invalid("start of the grid", from, "finite"));
+    }
+    // So `to - from` cannot overflow.
+    grid(from, to, count, |i, last| from * (1.0 - i / last) + to * (i / last))
+}
+
+/// `value_at(i, count - 1)` for all `i` between the ends, and the ends as they are.
+fn grid(
+    from: f64,
+    to: f64,
+    count: usize,
+    value_at: impl Fn(f64, f64) -> f64,
+) -> Result<Vec<f64>, Error> {
+    if !(to > from && to.is_finite()) {
+        let allowed = format!("finite and greater than its start, {from}");
+        return Err(Error::invalid("end of the grid", to, allowed));
+    }
+    if count < 2 {
+        return Err(Error::invalid("number of values in the grid", count, "at least 2"));
+    }
+    let last = count - 1;
+    let value = |i| match i {
+        0 => from,
+        i if i == last => to,
+        // Rounding must not carry a value beyond the ends.
+        i => value_at(i as f64, last as f64).clamp(from, to),
+    };
+    Ok((0..count).map(value).collect())
+}

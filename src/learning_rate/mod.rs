@@ -1,0 +1,33 @@
+//! The choice of the learning rate, from three small pieces: **candidates × folds × a score**.
+//!
+//! - Candidates are values of any type that you want compared: the rates of a
+//!   [`logarithmic_grid`] or a [`linear_grid`], or structs of several settings.
+//! - Folds are index sets: [`StratifiedKFold`] splits the rows for cross-validation,
+//!   [`StratifiedHoldOut`] sets rows aside for the final test.
+//! - The score is your function of a candidate and a fold: fit on `fold.train`, return how good the
+//!   fit is on `fold.test` (greater is better).
+//!
+//! [`search`] scores every candidate on every fold, in parallel, and ranks them.
+//!
+//! ```
+//! use rootstep::learning_rate::{StratifiedKFold, logarithmic_grid, search};
+//!
+//! let labels = [0, 1, 0, 1, 0, 1, 0, 1];
+//! let folds = StratifiedKFold::new(4)?.split(&labels)?;
+//! let rates = logarithmic_grid(1e-4, 1.0, 9)?;
+//! let results = search(rates, &folds, |&rate, fold| {
+//!     // Stands for: fit on `fold.train`, measure on `fold.test`.
+//!     -(rate.log10() + 1.5).abs() - fold.test.len() as f64
+//! })?;
+//! let best = results.best().expect("no score is NaN");
+//! assert!((best.candidate.log10() + 1.5).abs() < 1e-12);
+//! # Ok::<(), rootstep::Error>(())
+//! ```
+
+mod folds;
+mod grid;
+mod search;
+
+pub use folds::{Fold, StratifiedHoldOut, StratifiedKFold};
+pub use grid::{linear_grid, logarithmic_grid};
+pub use search::{Row, SearchResults, search};

@@ -1,0 +1,289 @@
+//! Grids, folds and the search: their promises, and scikit-learn's indices and ranks.
+
+use proptest::prelude::*;
+use rootstep::Error;
+use rootstep::learning_rate::{
+    Fold, StratifiedHoldOut, StratifiedKFold, linear_grid, logarithmic_grid, search,
+};
+
+fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    result.unwrap_err().to_string()
+}
+
+fn tests(folds: &[Fold]) -> Vec<Vec<usize>> {
+    folds.iter().map(|fold| fold.test.clone()).collect()
+}
+
+/// `StratifiedKFold(5).split(y, y)` of scikit-learn 1.9.1 for the species of iris.
+#[test]
+fn iris_folds_are_those_of_scikit_learn() {
+    let species: Vec<usize> = (0..150).map(|row| row / 50).collect();
+    let folds = StratifiedKFold::new(5).unwrap().split(&species).unwrap();
+    for (k, fold) in folds.iter().enumerate() {
+        let rows_of = |class: usize| (50 * class + 10 * k)..(50 * class + 10 * k + 10);
+        let test: Vec<usize> = (0..3).flat_map(rows_of).collect();
+        let train: Vec<usize> = (0..150).filter(|row| !test.contains(row)).collect();
+        assert_eq!((&fold.test, &fold.train), (&test, &train));
+    }
+}
+
+/// `StratifiedKFold(k).split(y, y)` of scikit-learn 1.9.1 for labels out of order, of unequal
+/// classes, one of them smaller than k.
+#[test]
+fn awkward_folds_are_those_of_scikit_learn() {
+    let labels = [2, 7, 7, 2, 0, 7, 0, 0, 2, 7, 7, 7, 0, 7, 5, 2, 7, 0, 5, 7, 7, 2, 0];
+    let of = |k| tests(&StratifiedKFold::new(k).unwrap().split(&labels).unwrap());
+    assert_eq!(
+        of(2),
+        [
+            vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14],
+            vec![11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22]
+        ]
+    );
+    assert_eq!(
+        of(3),
+        [
+            vec![0, 1, 2, 3, 4, 5, 6, 14],
+            vec![7, 8, 9, 10, 11, 12, 15, 18],
+            vec![13, 16, 17, 19, 20, 21, 22]
+        ]
+    );
+    assert_eq!(
+        of(4),
+        [
+            vec![0, 1, 2, 3, 4, 6],
+            vec![5, 7, 8, 9, 10, 14],
+            vec![11, 12, 13, 15, 16, 18],
+            vec![17, 19, 20, 21, 22]
+        ]
+    );
+    assert_eq!(
+        of(7),
+        [
+            vec![0, 1, 2, 14],
+            vec![3, 4, 5, 18],
+            vec![6, 8, 9],
+            vec![7, 10, 15],
+            vec![11, 12, 21],
+            vec![13, 16, 17],
+            vec![19, 20, 22]
+        ]
+    );
+}
+
+#[test]
+fn wrong_numbers_of_folds_are_errors() {
+    let labels = ["a", "b", "b", "b", "a"];
+    for folds in [0, 1] {
+        assert_eq!(
+            message(StratifiedKFold::new(folds)),
+            format!("number of folds is {folds}; allowed: at least 2")
+        );
+    }
+    assert_eq!(
+        message(StratifiedKFold::new(4).unwrap().split(&labels)),
+        "number of folds is 4; allowed: at most 3, the size of the largest class of 5 rows"
+    );
+    assert!(StratifiedKFold::new(3).unwrap().split(&labels).is_ok());
+    let nothing: [u8; 0] = [];
+    assert!(message(StratifiedKFold::new(2).unwrap().split(&nothing)).contains("at most 0"));
+}
+
+#[test]
+fn wrong_numbers_of_rows_held_out_are_errors() {
+    for rows in [0, 5, 6] {
+        assert_eq!(
+            message(StratifiedHoldOut::new(rows, 0).split(&[1, 2, 1, 2, 1])),
+            format!(
+                "number of rows held out is {rows}; allowed: at least 1 and fewer than the 5 rows"
+            )
+        );
+    }
+}
+
+#[test]
+fn wrong_grids_are_errors() {
+    for (result, part) in [
+        (logarithmic_grid(0.0, 1.0, 3), "start of the grid is 0; allowed: finite and greater"),
+        (logarithmic_grid(-1.0, 1.0, 3), "start of the grid is -1;"),
+        (logarithmic_grid(f64::NAN, 1.0, 3), "start of the grid is NaN;"),
+        (logarithmic_grid(1.0, 1.0, 3), "end of the grid is 1; allowed: finite and greater"),
+        (logarithmic_grid(1.0, f64::INFINITY, 3), "end of the grid is inf;"),
+        (logarithmic_grid(1.0, f64::NAN, 3), "end of the grid is NaN;"),
+        (logarithmic_grid(1.0, 2.0, 1), "number of values in the grid is 1; allowed: at least 2"),
+        (linear_grid(f64::NEG_INFINITY, 1.0, 3), "start of the grid is -inf; allowed: finite"),
+        (linear_grid(2.0, 1.0, 3), "end of the grid is 1; allowed: finite and greater than"),
+        (linear_grid(0.0, 1.0, 0), "number of values in the grid is 0; allowed: at least 2"),
+    ] {
+        let message = message(result);
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn decades_are_exact() {
+    let grid = logarithmic_grid(1e-4, 10.0, 6).unwrap();
+    assert_eq!(grid, [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]);
+}
+
+#[test]
+fn a_search_without_candidates_or_folds_is_an_error() {
+    let fold = Fold { train: vec![0], test: vec![1] };
+    let none: [f64; 0] = [];
+    assert_eq!(
+        message(search(none, &[fold], |_, _| 0.0)),
+        "number of candidates is 0; allowed: at least 1"
+    );
+    assert_eq!(
+        message(search([1.0], &[], |_, _| 0.0)),
+        "number of folds is 0; allowed: at least 1"
+    );
+}
+
+/// Folds whose first test row is their number, so that a score function can look values up.
+fn numbered_folds(count: usize) -> Vec<Fold> {
+    let fold = |test| Fold { train: vec![], test: vec![test] };
+    (0..count).map(fold).collect()
+}
+
+/// Ranks as `GridSearchCV` gives them: ties share the lower rank, and the one behind them skips.
+#[test]
+fn ties_share_a_rank_and_the_first_wins() {
+    let means = [1.0, 3.0, 2.0, 3.0, 0.5];
+    let results = search(means, &numbered_folds(4), |&mean, _| mean).unwrap();
+    let ranks: Vec<usize> = results.rows().iter().map(|row| row.rank).collect();
+    assert_eq!(ranks, [4, 1, 3, 1, 5]);
+    assert!(std::ptr::eq(results.best().unwrap(), &raw const results.rows()[1]));
+}
+
+#[test]
+fn nan_ranks_last_and_never_wins() {
+    let means = [f64::NAN, f64::NEG_INFINITY, 1.0, f64::NAN];
+    let results = search(means, &numbered_folds(2), |&mean, _| mean).unwrap();
+    let ranks: Vec<usize> = results.rows().iter().map(|row| row.rank).collect();
+    assert_eq!(ranks, [3, 2, 1, 3]);
+    let one_nan =
+        search([5.0], &numbered_folds(2), |&x, fold| if fold.test[0] == 0 { f64::NAN } else { x });
+    assert!(one_nan.unwrap().best().is_none());
+}
+
+#[test]
+fn mean_and_deviation() {
+    let scores = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
+    let results = search([()], &numbered_folds(8), |(), fold| scores[fold.test[0]]).unwrap();
+    let row = results.best().unwrap();
+    assert_eq!((row.mean, row.standard_deviation), (5.0, 2.0));
+    assert_eq!(row.scores, scores);
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn threads_do_not_change_the_table() {
+    let labels: Vec<usize> = (0..97).map(|row| row * row % 5).collect();
+    let folds = StratifiedKFold::new(5).unwrap().shuffled(3).split(&labels).unwrap();
+    let table = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let score = |&rate: &f64, fold: &Fold| {
+            fold.train.iter().map(|&row| (row as f64 * rate).sin()).sum::<f64>()
+        };
+        let rates = logarithmic_grid(1e-3, 10.0, 40).unwrap();
+        pool.install(|| search(rates, &folds, score).unwrap())
+    };
+    assert_eq!(table(1), table(8));
+}
+
+fn any_labels() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(0..4_u8, 2..120)
+}
+
+/// How many of `rows` are of each class.
+fn class_counts(labels: &[u8], rows: &[usize]) -> [usize; 4] {
+    let mut counts = [0; 4];
+    for &row in rows {
+        counts[usize::from(labels[row])] += 1;
+    }
+    counts
+}
+
+fn is_ascending(rows: &[usize]) -> bool {
+    rows.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn folds_partition_the_rows_and_keep_the_shares(
+        labels in any_labels(), k in 2..8_usize, seed in any::<Option<u64>>(),
+    ) {
+        let kfold = StratifiedKFold::new(k).unwrap();
+        let kfold = seed.map_or(kfold, |seed| kfold.shuffled(seed));
+        let Ok(folds) = kfold.split(&labels) else {
+            let all: Vec<usize> = (0..labels.len()).collect();
+            prop_assert!(class_counts(&labels, &all).into_iter().all(|count| count < k));
+            return Ok(());
+        };
+        prop_assert_eq!(&folds, &kfold.split(&labels).unwrap(), "the same seed, the same folds");
+        prop_assert_eq!(folds.len(), k);
+        let mut tested = vec![0; labels.len()];
+        let totals = class_counts(&labels, &(0..labels.len()).collect::<Vec<_>>());
+        for fold in &folds {
+            prop_assert!(is_ascending(&fold.train) && is_ascending(&fold.test));
+            prop_assert_eq!(fold.train.len() + fold.test.len(), labels.len());
+            prop_assert!(fold.train.iter().all(|row| !fold.test.contains(row)));
+            prop_assert!(fold.test.len().abs_diff(labels.len() / k) <= 1);
+            for (count, total) in class_counts(&labels, &fold.test).into_iter().zip(totals) {
+                prop_assert!(count == total / k || count == total.div_ceil(k));
+            }
+            for &row in &fold.test {
+                tested[row] += 1;
+            }
+        }
+        prop_assert!(tested.iter().all(|&times| times == 1));
+    }
+
+    #[test]
+    fn hold_out_keeps_the_shares(labels in any_labels(), at in any::<prop::sample::Index>(), seed: u64) {
+        let test_rows = 1 + at.index(labels.len() - 1);
+        let hold_out = StratifiedHoldOut::new(test_rows, seed);
+        let fold = hold_out.split(&labels).unwrap();
+        prop_assert_eq!(&fold, &hold_out.split(&labels).unwrap());
+        prop_assert!(is_ascending(&fold.train) && is_ascending(&fold.test));
+        prop_assert_eq!(fold.test.len(), test_rows);
+        prop_assert_eq!(fold.train.len(), labels.len() - test_rows);
+        prop_assert!(fold.train.iter().all(|row| !fold.test.contains(row)));
+        let totals = class_counts(&labels, &(0..labels.len()).collect::<Vec<_>>());
+        for (count, total) in class_counts(&labels, &fold.test).into_iter().zip(totals) {
+            let share = total * test_rows;
+            prop_assert!(count == share / labels.len() || count == share.div_ceil(labels.len()));
+        }
+    }
+
+    #[test]
+    fn shuffles_differ(seed: u64) {
+        let labels = vec![0_u8; 60];
+        let of = |seed| StratifiedKFold::new(3).unwrap().shuffled(seed).split(&labels).unwrap();
+        prop_assert_ne!(of(seed), of(seed.wrapping_add(1)));
+        let held_out = |seed| StratifiedHoldOut::new(20, seed).split(&labels).unwrap();
+        prop_assert_ne!(held_out(seed), held_out(seed.wrapping_add(1)));
+    }
+
+    #[test]
+    fn grids_ascend_between_their_ends(
+        from in -300.0..300.0_f64, decades in 0.001..300.0_f64, count in 2..50_usize,
+    ) {
+        let (low, high) = (10_f64.powf(from), 10_f64.powf((from + decades).min(308.0)));
+        prop_assume!(low < high);
+        for grid in [logarithmic_grid(low, high, count), linear_grid(low, high, count)] {
+            let grid = grid.unwrap();
+            prop_assert_eq!(grid.len(), count);
+            prop_assert_eq!((grid[0], grid[count - 1]), (low, high));
+            prop_assert!(grid.windows(2).all(|pair| pair[0] <= pair[1]));
+        }
+        let grid = logarithmic_grid(low, high, count).unwrap();
+        let ratio = (high.log10() - low.log10()) / (count - 1) as f64;
+        for pair in grid.windows(2) {
+            prop_assert!((pair[1].log10() - pair[0].log10() - ratio).abs() < 1e-9);
+        }
+    }
+}
