@@ -126,8 +126,17 @@ fn check_split<T: Float>(
     assert!(whole.iter().zip(&parts).all(|(&whole, &parts)| same(parts, whole)));
 }
 
+/// A call is quick: many more cases than proptest's default, unless the environment says otherwise.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 2000, ..default },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_call_f32(
