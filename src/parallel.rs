@@ -30,10 +30,16 @@ pub(crate) fn run<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
 }
 
 /// Outputs of fewer bytes stay on the calling thread.
+///
+/// `cargo bench --bench ratios -- 'parallel / serial'` with a lower threshold, on two threads of a
+/// Zen 3: waking the pool and waiting for it took 15 to 45 µs, so that at 1 MiB an f32 axpy took 1.4
+/// times as long as on one thread (median), at 2 MiB a `signed_sqrt` 1.5 times. At 4 MiB every
+/// operation took 0.6 to 0.96 times as long.
 #[cfg(feature = "rayon")]
 const THRESHOLD_BYTES: usize = 4 << 20;
 
-/// The part of the output that a thread takes at a time.
+/// The part of the output that a thread takes at a time: some ten microseconds of work or more, so
+/// that taking it costs nothing, and few enough that the threads end together.
 #[cfg(feature = "rayon")]
 const CHUNK_BYTES: usize = 128 * 1024;
 
