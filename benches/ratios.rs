@@ -23,6 +23,7 @@ fn main() {
     against_axpy::<f32>(&report);
     against_axpy::<f64>(&report);
     short_slices(&report);
+    whole_models(&report);
     parallel_against_serial::<f32>(&report);
     parallel_against_serial::<f64>(&report);
 }
@@ -76,6 +77,51 @@ fn short_slices(report: &Report) {
                 || slices.borrow_mut().plain_loop(Operation::Descend),
             );
         }
+    }
+}
+
+/// A whole model in one pass, against a call for each tensor and against one long slice. The lengths
+/// are those of a transformer's tensors.
+fn whole_models(report: &Report) {
+    const LENGTHS: [usize; 6] = [10, 64, 768, 3072, 65_536, 589_824];
+    let lengths = || (0..2000_usize).map(|i| LENGTHS[(i.wrapping_mul(0x9e37_79b9) >> 7) % 6]);
+    let tensors: Vec<_> =
+        lengths().map(|length| RefCell::new(Slices::<f32>::new(length))).collect();
+    let whole = RefCell::new(Slices::<f32>::new(lengths().sum()));
+    let rate = 1e-4;
+    let one_by_one = |executor: Executor| {
+        for tensor in &tensors {
+            tensor.borrow_mut().call(Operation::Descend, executor);
+        }
+    };
+    let at_once = |executor: Executor| {
+        let mut tensors: Vec<_> = tensors.iter().map(RefCell::borrow_mut).collect();
+        let mut pairs: Vec<_> = tensors
+            .iter_mut()
+            .map(|slices| {
+                let Slices { parameters, gradient, .. } = &mut **slices;
+                (parameters.as_mut_slice(), gradient.as_slice())
+            })
+            .collect();
+        executor.descend_all(&mut pairs, rate);
+    };
+    let elements = lengths().sum();
+    for (name, executor) in [
+        ("parallel", Executor::new(Level::detect())),
+        ("serial", Executor::new(Level::detect()).serial()),
+    ] {
+        report.compare(
+            &format!("descend_all {name} 2000 tensors / descend one by one"),
+            elements,
+            || at_once(executor),
+            || one_by_one(executor),
+        );
+        report.compare(
+            &format!("descend_all {name} 2000 tensors / descend of one long slice"),
+            elements,
+            || at_once(executor),
+            || whole.borrow_mut().call(Operation::Descend, executor),
+        );
     }
 }
 

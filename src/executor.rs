@@ -1,7 +1,7 @@
 //! How a call runs: at which level, on how many threads.
 
 use crate::kernels::{
-    Axpy, Descend, DescendInto, Operation, Place, SignedSqrt, SignedSqrtInPlace, Update,
+    Axpy, Descend, DescendInto, Each, Operation, Place, SignedSqrt, SignedSqrtInPlace, Update,
 };
 use crate::{Element, Level, parallel};
 
@@ -126,6 +126,28 @@ impl Executor {
         self.update(DescendInto { learning_rate }, out, [parameters, gradient]);
     }
 
+    /// As [`descend_all`](crate::descend_all).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths of a pair differ.
+    pub fn descend_all<T: Element>(self, tensors: &mut [(&mut [T], &[T])], learning_rate: T) {
+        for (i, (parameters, gradient)) in tensors.iter().enumerate() {
+            if parameters.len() != gradient.len() {
+                unequal_lengths(
+                    &format!("parameters of tensor {i}"),
+                    parameters.len(),
+                    &format!("gradient of tensor {i}"),
+                    gradient.len(),
+                );
+            }
+        }
+        let bytes = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
+        let slices =
+            tensors.iter_mut().map(|(parameters, gradient)| (&mut **parameters, [*gradient]));
+        self.update_each(Descend { learning_rate }, bytes, slices);
+    }
+
     #[inline]
     fn update<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
         self,
@@ -133,12 +155,23 @@ impl Executor {
         output: &mut [T],
         inputs: [&[T]; INPUTS],
     ) {
-        let place = Place::of(size_of_val(output) * (1 + INPUTS));
-        let update = Update { operation, output, inputs, place };
+        self.update_each(operation, size_of_val(output), std::iter::once((output, inputs)));
+    }
+
+    /// Applies `operation` to each output, with its inputs; `bytes` is the size of all outputs.
+    #[inline]
+    fn update_each<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
+        self,
+        operation: O,
+        bytes: usize,
+        slices: impl Iterator<Item = (&'a mut [T], [&'a [T]; INPUTS])> + Send,
+    ) {
+        let place = Place::of(bytes * (1 + INPUTS));
+        let updates = slices.map(|(output, inputs)| Update { operation, output, inputs, place });
         if self.parallel {
-            parallel::run(self.level, update);
+            parallel::run(self.level, bytes, updates);
         } else {
-            self.level.run(update);
+            self.level.run(Each(updates));
         }
     }
 }

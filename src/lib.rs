@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | [`signed_sqrt`], [`signed_sqrt_in_place`] | `copysign(sqrt(abs(g)), g)` | once |
 //! | [`axpy`] | `y + (alpha * x)` | twice |
-//! | [`descend`], [`descend_into`] | `x - (learning_rate * signed_sqrt(g))` | three times |
+//! | [`descend`], [`descend_into`], [`descend_all`] | `x - (learning_rate * signed_sqrt(g))` | three times |
 //!
 //! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
@@ -184,4 +184,27 @@ pub fn descend<T: Element>(parameters: &mut [T], gradient: &[T], learning_rate: 
 /// ```
 pub fn descend_into<T: Element>(parameters: &[T], gradient: &[T], learning_rate: T, out: &mut [T]) {
     Executor::default().descend_into(parameters, gradient, learning_rate, out);
+}
+
+/// [`descend`] on every tensor of a model: a list of pairs of parameters and gradient, in one
+/// parallel pass. Small tensors are not dispatched one by one and large ones are split, so that all
+/// threads are busy to the end.
+///
+/// The bits are those of one [`descend`] after the other.
+///
+/// # Panics
+///
+/// If the lengths of a pair differ (nothing is written, in any of them; the message names the pair
+/// by its index), or if `ROOTSTEP_LEVEL` names no available [`Level`].
+///
+/// ```
+/// let mut model = [vec![1.0_f32; 3], vec![2.0; 10_000]];
+/// let gradients = [vec![4.0_f32; 3], vec![-4.0; 10_000]];
+/// let mut tensors: Vec<_> =
+///     model.iter_mut().zip(&gradients).map(|(x, g)| (x.as_mut_slice(), g.as_slice())).collect();
+/// rootstep::descend_all(&mut tensors, 0.25);
+/// assert_eq!(model, [vec![0.5; 3], vec![2.5; 10_000]]);
+/// ```
+pub fn descend_all<T: Element>(tensors: &mut [(&mut [T], &[T])], learning_rate: T) {
+    Executor::default().descend_all(tensors, learning_rate);
 }

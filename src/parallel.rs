@@ -1,32 +1,25 @@
-//! Long slices split over the threads of the current rayon pool.
+//! Long slices, and many slices, split over the threads of the current rayon pool.
 
-use crate::kernels::{Operation, Update};
+use crate::kernels::{Each, Operation, Update};
 use crate::{Element, Level};
 #[cfg(feature = "rayon")]
 use std::sync::{Mutex, PoisonError};
 
-/// Runs `update` on the current pool's threads if it is long enough to gain by it.
-#[cfg(feature = "rayon")]
+/// Runs `updates`, whose outputs have `bytes` together, on the current pool's threads if that is
+/// enough to gain by it.
 #[inline]
-pub(crate) fn run<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
+pub(crate) fn run<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
     level: Level,
-    update: Update<'_, T, O, INPUTS>,
+    bytes: usize,
+    updates: impl Iterator<Item = Update<'a, T, O, INPUTS>> + Send,
 ) {
-    if size_of_val(update.output) < THRESHOLD_BYTES || rayon::current_num_threads() == 1 {
-        level.run(update);
-    } else {
-        split(level, update);
+    #[cfg(feature = "rayon")]
+    if bytes >= THRESHOLD_BYTES && rayon::current_num_threads() > 1 {
+        return split(level, bytes, updates);
     }
-}
-
-/// Runs `update` on the calling thread.
-#[cfg(not(feature = "rayon"))]
-#[inline]
-pub(crate) fn run<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
-    level: Level,
-    update: Update<'_, T, O, INPUTS>,
-) {
-    level.run(update);
+    #[cfg(not(feature = "rayon"))]
+    let _ = bytes;
+    level.run(Each(updates));
 }
 
 /// Outputs of fewer bytes stay on the calling thread.
@@ -46,23 +39,38 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// The calling thread works from the start, and the pool's threads join it as they wake up: each
 /// takes the next chunk when it is done with one. (A parallel iterator would have the caller sleep
 /// until a thread of the pool has woken up, and that one wake the others.)
+///
+/// A chunk is a part of a long slice, or as many short slices as make up a chunk.
 #[cfg(feature = "rayon")]
 #[inline(never)] // The call of a short slice stays short.
-fn split<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
+fn split<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
     level: Level,
-    update: Update<'_, T, O, INPUTS>,
+    bytes: usize,
+    updates: impl Iterator<Item = Update<'a, T, O, INPUTS>> + Send,
 ) {
-    let Update { operation, output, inputs, place } = update;
     let length = CHUNK_BYTES / size_of::<T>();
-    let helpers = output.len().div_ceil(length).min(rayon::current_num_threads()) - 1;
-    let chunks = Mutex::new(output.chunks_mut(length).enumerate());
-    let next_chunk = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        while let Some((i, output)) = next_chunk() {
-            let inputs = inputs.map(|input| &input[i * length..][..output.len()]);
-            level.run(Update { operation, output, inputs, place });
+    let parts = Mutex::new(updates.flat_map(|update| update.chunks(length)));
+    let take_chunk = |chunk: &mut Vec<_>| {
+        let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = 0;
+        while taken < length
+            && let Some(part) = parts.next()
+        {
+            taken += part.output.len();
+            chunk.push(part);
         }
     };
+    let work = || {
+        let mut chunk = Vec::new();
+        loop {
+            take_chunk(&mut chunk);
+            if chunk.is_empty() {
+                break;
+            }
+            level.run(Each(chunk.drain(..)));
+        }
+    };
+    let helpers = bytes.div_ceil(CHUNK_BYTES).min(rayon::current_num_threads()) - 1;
     rayon::in_place_scope(|scope| {
         for _ in 0..helpers {
             scope.spawn(|_| work());

@@ -7,4 +7,4 @@ mod operations;
 mod update;
 
 pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-pub(crate) use update::{Operation, Place, Update};
+pub(crate) use update::{Each, Operation, Place, Update};

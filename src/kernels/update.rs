@@ -60,6 +60,18 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update
     }
 }
 
+/// Several updates, one after the other, within one entry into the instruction set.
+pub(crate) struct Each<I>(pub(crate) I);
+
+impl<I: Iterator<Item: Kernel>> Kernel for Each<I> {
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        for kernel in self.0 {
+            kernel.call(isa);
+        }
+    }
+}
+
 /// Registers in an unrolled block: enough to hide the latency of an addition behind the others.
 const BLOCK: usize = 4;
 
@@ -75,6 +87,16 @@ const MEMORY_BYTES: usize = 8 << 20;
 type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
 
 impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, INPUTS> {
+    /// The same update in parts of `length` elements; the last may be shorter.
+    #[cfg(feature = "rayon")]
+    pub(crate) fn chunks(self, length: usize) -> impl Iterator<Item = Self> + Send {
+        let Self { operation, output, inputs, place } = self;
+        output.chunks_mut(length).enumerate().map(move |(i, output)| {
+            let inputs = inputs.map(|input| &input[i * length..][..output.len()]);
+            Self { operation, output, inputs, place }
+        })
+    }
+
     /// Updates the front of the slices in whole registers of `S`, and returns the rest.
     #[inline(always)]
     fn whole_registers<S: Simd, const PREFETCH: bool>(self, isa: S) -> Self {
