@@ -7,7 +7,9 @@ mod data;
 #[path = "../examples/iris/model.rs"]
 mod model;
 
+use model::Model;
 use rootstep::Level;
+use rootstep::learning_rate::{Fold, StratifiedHoldOut, StratifiedKFold};
 use std::process::{Command, Output};
 
 /// `cargo test` builds the examples beside the tests.
@@ -41,6 +43,59 @@ fn every_level_gives_the_same_output() {
     }
 }
 
+/// What is printed, computed anew from the definitions: nothing held out is trained on, folds are
+/// scored on their test rows, and the confusion matrix has a row for each true class (with this
+/// seed it is not symmetric).
+#[test]
+fn the_report_is_what_it_says() {
+    let data = data::iris().unwrap();
+    let held_out = StratifiedHoldOut::new(30, 0).split(&data.classes).unwrap();
+    let classes: Vec<usize> = held_out.train.iter().map(|&row| data.classes[row]).collect();
+    let folds = StratifiedKFold::new(5).unwrap().shuffled(0).split(&classes).unwrap();
+    let in_data = |part: &[usize]| part.iter().map(|&i| held_out.train[i]).collect::<Vec<_>>();
+    let accuracy = |Fold { train, test }: &Fold, rate| {
+        Model::fit(&data, &in_data(train), rate).accuracy(&data, &in_data(test))
+    };
+
+    let text = output(&["--seed", "0", "--grid", "0.01:0.1:2"], None);
+    for rate in [0.01, 0.1] {
+        let cells: Vec<String> =
+            folds.iter().map(|fold| format!("{:.4}", accuracy(fold, rate))).collect();
+        let row = format!("| {rate:<13} | {} |", cells.join(" | "));
+        assert!(text.contains(&row), "`{row}` is not in: {text}");
+    }
+
+    let (_, chosen) = text.split_once("Learning rate: ").unwrap();
+    let rate: f64 = chosen.split(' ').next().unwrap().parse().unwrap();
+    let model = Model::fit(&data, &held_out.train, rate);
+    let part = format!("held out: {:.4}", model.accuracy(&data, &held_out.test));
+    assert!(text.contains(&part), "`{part}` is not in: {text}");
+    let mut confusion = [[0; 3]; 3];
+    for &row in &held_out.test {
+        confusion[data.classes[row]][model.predict(&data.features[row])] += 1;
+    }
+    for (name, counts) in data.class_names.iter().zip(confusion) {
+        let line = text.lines().find(|line| line.starts_with(&format!("| {name} "))).unwrap();
+        let numbers: Vec<i32> = line.split(' ').filter_map(|cell| cell.parse().ok()).collect();
+        assert_eq!(numbers, counts, "{text}");
+    }
+}
+
+/// As Fisher printed them, rows 35 and 38 (counted from 1) included, which older copies have wrong.
+#[test]
+fn the_data_are_fishers() {
+    let data = data::iris().unwrap();
+    assert_eq!(data.features.len(), 150);
+    assert_eq!(data.class_names, ["setosa", "versicolor", "virginica"]);
+    assert!(data.classes.iter().enumerate().all(|(row, &class)| class == row / 50));
+    assert_eq!(data.features[34], [4.9, 3.1, 1.5, 0.2]);
+    assert_eq!(data.features[37], [4.9, 3.6, 1.4, 0.1]);
+    let sum = |i: usize| data.features.iter().map(|row| row[i]).sum::<f64>();
+    for (i, expected) in [876.5, 458.6, 563.7, 179.9].into_iter().enumerate() {
+        assert!((sum(i) - expected).abs() < 1e-9, "column {i}: {}", sum(i));
+    }
+}
+
 /// A row for each learning rate, five folds each; and on flowers that it has not seen the
 /// classifier is right nine times out of ten for each of several seeds.
 #[test]
@@ -58,11 +113,13 @@ fn it_learns() {
 #[test]
 fn options_are_followed() {
     let text = output(&["--grid", "0.05:0.2:3", "--folds", "3"], None);
-    for part in ["| 0.05 ", "| 0.1 ", "| 0.2 ", "fold 3", "3-fold"] {
+    for part in ["0.05:0.2:3", "(seed 0)", "| 0.05 ", "| 0.1 ", "| 0.2 ", "fold 3", "3-fold"] {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
     assert!(!text.contains("fold 4"));
     assert_ne!(output(&["--seed", "1"], None), output(&["--seed", "2"], None));
+    let extreme = output(&["--grid", "1e-300:1e300:3"], None);
+    assert!(extreme.lines().all(|line| line.len() <= 100), "{extreme}");
     assert!(output(&["--help"], None).contains("FROM:TO:COUNT"));
 }
 
@@ -75,6 +132,8 @@ fn bad_arguments_are_clear_errors() {
         (&["--grid", "1:0.1:5"], "end of the grid is 0.1"),
         (&["--grid", "1:inf:5"], "end of the grid is inf"),
         (&["--grid", "1:2:1"], "number of values in the grid is 1; allowed: at least 2"),
+        (&["--grid", "1:2:18446744073709551615"], "allowed: at least 2 and at most 1000000"),
+        (&["--grid", "1.7e308:1.79e308:2"], "the training diverged at every learning rate"),
         (&["--grid", "a:1:5"], "FROM is `a`; allowed: a number"),
         (&["--grid", "1::5"], "TO is ``; allowed: a number"),
         (&["--grid", "1:2:3.5"], "COUNT is `3.5`; allowed: a whole number"),
@@ -97,5 +156,5 @@ fn a_wrong_level_is_a_clear_error() {
     let output = iris(&[], Some("avx9000"));
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text.contains("unknown instruction set `avx9000`"), "{text}");
+    assert!(text.contains("error: ROOTSTEP_LEVEL: unknown instruction set `avx9000`"), "{text}");
 }

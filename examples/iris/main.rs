@@ -43,7 +43,10 @@ struct Arguments {
 
 /// A logarithmic grid, as `FROM:TO:COUNT`.
 #[derive(Debug, Clone)]
-struct Grid(Vec<f64>);
+struct Grid {
+    text: String,
+    rates: Vec<f64>,
+}
 
 impl FromStr for Grid {
     type Err = Error;
@@ -64,7 +67,7 @@ impl FromStr for Grid {
         let to = number("TO", to)?;
         let count =
             count.parse().map_err(|_| unreadable("COUNT", count, "a whole number, such as 7"))?;
-        logarithmic_grid(from, to, count).map(Self)
+        Ok(Self { text: text.to_owned(), rates: logarithmic_grid(from, to, count)? })
     }
 }
 
@@ -78,13 +81,15 @@ fn main() {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
-    Level::from_env()?;
+    Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
     let data = data::iris()?;
     let held_out = StratifiedHoldOut::new(HELD_OUT, arguments.seed).split(&data.classes)?;
     let folds = folds(arguments, &data, &held_out.train)?;
-    let results = search(arguments.grid.0.clone(), &folds, |&rate, fold| {
+    let results = search(arguments.grid.rates.iter().copied(), &folds, |&rate, fold| {
         Model::fit(&data, &fold.train, rate).accuracy(&data, &fold.test)
     })?;
+
+    let best = results.best().ok_or("the training diverged at every learning rate of --grid")?;
 
     println!(
         "Fisher's iris: {} rows, {} of them held out (seed {}).",
@@ -93,12 +98,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         arguments.seed
     );
     println!(
-        "Multinomial logistic regression, {STEPS} steps. Accuracy in {}-fold stratified \
-         cross-validation:\n",
-        arguments.folds
+        "Multinomial logistic regression, {STEPS} steps, learning rates {}.\n\
+         Accuracy in {}-fold stratified cross-validation:\n",
+        arguments.grid.text, arguments.folds
     );
     println!("{}\n", search_table(&results, folds.len()));
-    let best = results.best().ok_or("the training diverged at every learning rate")?;
     println!(
         "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
         short(best.candidate),
@@ -170,8 +174,8 @@ fn numbers_table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -
     table
 }
 
-/// Four significant digits.
+/// Four significant digits, of extreme rates as a power of ten.
 fn short(rate: f64) -> String {
     let rounded: f64 = format!("{rate:.3e}").parse().unwrap_or(rate);
-    rounded.to_string()
+    if (1e-5..1e6).contains(&rounded) { rounded.to_string() } else { format!("{rounded:e}") }
 }

@@ -139,6 +139,24 @@ mod tests {
         }
     }
 
+    /// Were the rate to stay at 10, the step would be as wide at the end, and the loss 0.09.
+    #[test]
+    fn the_decay_lets_the_training_settle() {
+        let data = crate::data::iris().unwrap();
+        let rows: Vec<usize> = (0..150).collect();
+        let model = Model::fit(&data, &rows, 10.0);
+        let inputs: Vec<_> = rows.iter().map(|&row| model.input(&data.features[row])).collect();
+        let loss = loss(&model.weights, &inputs, &data.classes);
+        assert!(loss < 0.05, "{loss}");
+    }
+
+    #[test]
+    fn a_diverged_training_has_no_accuracy() {
+        let data = crate::data::iris().unwrap();
+        let model = Model::fit(&data, &[0, 60, 120, 1, 61, 121], f64::MAX);
+        assert!(model.accuracy(&data, &[0, 60, 120]).is_nan());
+    }
+
     #[test]
     fn training_rows_are_standardised() {
         let data = crate::data::iris().unwrap();

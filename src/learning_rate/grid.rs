@@ -2,12 +2,16 @@
 
 use crate::Error;
 
+/// The most values of a grid: a mistyped number must be an error, not the end of the memory.
+const MOST_VALUES: usize = 1_000_000;
+
 /// `count` values from `from` to `to`, each the same factor greater than the one before:
 /// `from * (to / from)^(i / (count - 1))`. The first and the last are exactly the ends.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidSetting`] unless `0 < from < to`, both finite, and `count >= 2`.
+/// [`Error::InvalidSetting`] unless `0 < from < to`, both finite, and `2 <= count <= 1_000_000`; or if
+/// the ends are so close that values would be equal.
 ///
 /// ```
 /// let rates = rootstep::learning_rate::logarithmic_grid(0.001, 10.0, 5)?;
@@ -30,7 +34,8 @@ pub fn logarithmic_grid(from: f64, to: f64, count: usize) -> Result<Vec<f64>, Er
 ///
 /// # Errors
 ///
-/// [`Error::InvalidSetting`] unless `from < to`, both finite, and `count >= 2`.
+/// [`Error::InvalidSetting`] unless `from < to`, both finite, and `2 <= count <= 1_000_000`; or if the
+/// ends are so close that values would be equal.
 ///
 /// ```
 /// let momenta = rootstep::learning_rate::linear_grid(0.0, 1.0, 5)?;
@@ -56,8 +61,9 @@ fn grid(
         let allowed = format!("finite and greater than its start, {from}");
         return Err(Error::invalid("end of the grid", to, allowed));
     }
-    if count < 2 {
-        return Err(Error::invalid("number of values in the grid", count, "at least 2"));
+    let wrong_count = |allowed| Err(Error::invalid("number of values in the grid", count, allowed));
+    if !(2..=MOST_VALUES).contains(&count) {
+        return wrong_count(format!("at least 2 and at most {MOST_VALUES}"));
     }
     let last = count - 1;
     let value = |i| match i {
@@ -66,5 +72,9 @@ fn grid(
         // Rounding must not carry a value beyond the ends.
         i => value_at(i as f64, last as f64).clamp(from, to),
     };
-    Ok((0..count).map(value).collect())
+    let values: Vec<f64> = (0..count).map(value).collect();
+    if values.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return wrong_count(format!("so few that values between {from} and {to} differ"));
+    }
+    Ok(values)
 }

@@ -25,7 +25,8 @@ pub struct Row<C> {
     /// in scikit-learn's `std_test_score`.
     pub standard_deviation: f64,
     /// 1 + the number of candidates with a greater mean: candidates that tie share a rank, as in
-    /// scikit-learn's `rank_test_score`. A mean that is NaN ranks behind all numbers.
+    /// scikit-learn's `rank_test_score`. Unlike there, means equal to 12 significant digits tie. A
+    /// mean that is NaN ranks behind all numbers.
     pub rank: usize,
 }
 
@@ -65,8 +66,8 @@ pub fn search<C, F>(
     score: F,
 ) -> Result<SearchResults<C>, Error>
 where
-    C: Send + Sync,
-    F: Fn(&C, &Fold) -> f64 + Send + Sync,
+    C: Sync,
+    F: Fn(&C, &Fold) -> f64 + Sync,
 {
     let candidates: Vec<C> = candidates.into_iter().collect();
     at_least_one("number of candidates", candidates.len())?;
@@ -115,11 +116,17 @@ impl<C> Row<C> {
 
 /// Gives each row its rank.
 fn rank<C>(rows: &mut [Row<C>]) {
-    let means: Vec<f64> = rows.iter().map(|row| row.mean).collect();
-    for row in rows {
-        let is_better = |&&mean: &&f64| mean > row.mean || (row.mean.is_nan() && !mean.is_nan());
+    let means: Vec<f64> = rows.iter().map(|row| rounded(row.mean)).collect();
+    for (row, own) in rows.iter_mut().zip(&means) {
+        let is_better = |&&mean: &&f64| mean > *own || (own.is_nan() && !mean.is_nan());
         row.rank = 1 + means.iter().filter(is_better).count();
     }
+}
+
+/// To 12 significant digits. Accuracies of the same number of right answers, spread differently over
+/// the folds, have means that differ by the rounding of their sums: that must not decide a tie.
+fn rounded(mean: f64) -> f64 {
+    format!("{mean:.11e}").parse().unwrap_or(mean)
 }
 
 fn at_least_one(setting: &'static str, given: usize) -> Result<(), Error> {
