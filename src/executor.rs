@@ -3,7 +3,9 @@
 use crate::kernels::{
     Axpy, Descend, DescendInto, Each, Operation, Place, SignedSqrt, SignedSqrtInPlace, Update,
 };
-use crate::{Element, Level, parallel};
+#[cfg(feature = "rayon")]
+use crate::parallel;
+use crate::{Element, Level};
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///
@@ -142,10 +144,18 @@ impl Executor {
                 );
             }
         }
-        let bytes = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
-        let slices =
-            tensors.iter_mut().map(|(parameters, gradient)| (&mut **parameters, [*gradient]));
-        self.update_each(Descend { learning_rate }, bytes, slices);
+        let bytes: usize = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
+        let place = Place::of(2 * bytes);
+        let operation = Descend { learning_rate };
+        let updates = tensors.iter_mut().map(|(output, gradient)| {
+            let inputs = [*gradient];
+            Update { operation, output, inputs, place }
+        });
+        #[cfg(feature = "rayon")]
+        if self.parallel && parallel::pays(bytes) {
+            return parallel::run(self.level, bytes, updates);
+        }
+        self.level.run(Each(updates));
     }
 
     #[inline]
@@ -155,24 +165,14 @@ impl Executor {
         output: &mut [T],
         inputs: [&[T]; INPUTS],
     ) {
-        self.update_each(operation, size_of_val(output), std::iter::once((output, inputs)));
-    }
-
-    /// Applies `operation` to each output, with its inputs; `bytes` is the size of all outputs.
-    #[inline]
-    fn update_each<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
-        self,
-        operation: O,
-        bytes: usize,
-        slices: impl Iterator<Item = (&'a mut [T], [&'a [T]; INPUTS])> + Send,
-    ) {
+        let bytes = size_of_val(output);
         let place = Place::of(bytes * (1 + INPUTS));
-        let updates = slices.map(|(output, inputs)| Update { operation, output, inputs, place });
-        if self.parallel {
-            parallel::run(self.level, bytes, updates);
-        } else {
-            self.level.run(Each(updates));
+        let update = Update { operation, output, inputs, place };
+        #[cfg(feature = "rayon")]
+        if self.parallel && parallel::pays(bytes) {
+            return parallel::run(self.level, bytes, std::iter::once(update));
         }
+        self.level.run(update);
     }
 }
 

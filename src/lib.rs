@@ -77,6 +77,7 @@ mod kernels;
 #[cfg(feature = "learning-rate")]
 pub mod learning_rate;
 mod level;
+#[cfg(feature = "rayon")]
 mod parallel;
 pub mod reference;
 

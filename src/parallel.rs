@@ -2,25 +2,7 @@
 
 use crate::kernels::{Each, Operation, Update};
 use crate::{Element, Level};
-#[cfg(feature = "rayon")]
 use std::sync::{Mutex, PoisonError};
-
-/// Runs `updates`, whose outputs have `bytes` together, on the current pool's threads if that is
-/// enough to gain by it.
-#[inline]
-pub(crate) fn run<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
-    level: Level,
-    bytes: usize,
-    updates: impl Iterator<Item = Update<'a, T, O, INPUTS>> + Send,
-) {
-    #[cfg(feature = "rayon")]
-    if bytes >= THRESHOLD_BYTES && rayon::current_num_threads() > 1 {
-        return split(level, bytes, updates);
-    }
-    #[cfg(not(feature = "rayon"))]
-    let _ = bytes;
-    level.run(Each(updates));
-}
 
 /// Outputs of fewer bytes stay on the calling thread.
 ///
@@ -28,22 +10,27 @@ pub(crate) fn run<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
 /// Zen 3: waking the pool and waiting for it took 15 to 45 µs, so that at 1 MiB an f32 axpy took 1.4
 /// times as long as on one thread (median), at 2 MiB a `signed_sqrt` 1.5 times. At 4 MiB every
 /// operation took 0.6 to 0.96 times as long.
-#[cfg(feature = "rayon")]
 const THRESHOLD_BYTES: usize = 4 << 20;
 
 /// The part of the output that a thread takes at a time: some ten microseconds of work or more, so
 /// that taking it costs nothing, and few enough that the threads end together.
-#[cfg(feature = "rayon")]
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// Whether [`run`] gains anything with outputs of `bytes` together.
+#[inline]
+pub(crate) fn pays(bytes: usize) -> bool {
+    bytes >= THRESHOLD_BYTES && rayon::current_num_threads() > 1
+}
+
+/// Runs `updates`, whose outputs have `bytes` together, on the current pool's threads.
+///
 /// The calling thread works from the start, and the pool's threads join it as they wake up: each
 /// takes the next chunk when it is done with one. (A parallel iterator would have the caller sleep
 /// until a thread of the pool has woken up, and that one wake the others.)
 ///
 /// A chunk is a part of a long slice, or as many short slices as make up a chunk.
-#[cfg(feature = "rayon")]
 #[inline(never)] // The call of a short slice stays short.
-fn split<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
+pub(crate) fn run<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
     level: Level,
     bytes: usize,
     updates: impl Iterator<Item = Update<'a, T, O, INPUTS>> + Send,

@@ -15,6 +15,8 @@ use rootstep::learning_rate::{
     Fold, SearchResults, StratifiedHoldOut, StratifiedKFold, logarithmic_grid, search,
 };
 use rootstep::{Error, Level};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::str::FromStr;
 
 /// Rows that the choice of the learning rate never sees.
@@ -72,14 +74,16 @@ impl FromStr for Grid {
 }
 
 fn main() {
-    let arguments = Arguments::parse();
-    if let Err(error) = run(&arguments) {
+    let text = run(&Arguments::parse()).unwrap_or_else(|error| {
         eprintln!("error: {error}");
         std::process::exit(2);
-    }
+    });
+    // A reader that has seen enough, such as `head`, may have closed the pipe.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+/// The text to print.
+fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
     Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
     let data = data::iris()?;
@@ -91,26 +95,30 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 
     let best = results.best().ok_or("the training diverged at every learning rate of --grid")?;
 
-    println!(
+    let mut text = String::new();
+    writeln!(
+        text,
         "Fisher's iris: {} rows, {} of them held out (seed {}).",
         data.classes.len(),
         held_out.test.len(),
         arguments.seed
-    );
-    println!(
+    )?;
+    writeln!(
+        text,
         "Multinomial logistic regression, {STEPS} steps, learning rates {}.\n\
          Accuracy in {}-fold stratified cross-validation:\n",
         arguments.grid.text, arguments.folds
-    );
-    println!("{}\n", search_table(&results, folds.len()));
-    println!(
+    )?;
+    writeln!(text, "{}\n", search_table(&results, folds.len()))?;
+    writeln!(
+        text,
         "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
         short(best.candidate),
         best.mean
-    );
+    )?;
     let model = Model::fit(&data, &held_out.train, best.candidate);
-    report(&data, &held_out, &model);
-    Ok(())
+    text.push_str(&report(&data, &held_out, &model));
+    Ok(text)
 }
 
 /// Folds of `rows`, as rows of the whole data.
@@ -141,15 +149,15 @@ fn search_table(results: &SearchResults<f64>, folds: usize) -> Table {
 }
 
 /// The accuracy on the held-out rows, and what was taken for what.
-fn report(data: &Data, held_out: &Fold, model: &Model) {
+fn report(data: &Data, held_out: &Fold, model: &Model) -> String {
     let rows = &held_out.test;
     let mut confusion = vec![vec![0_usize; data.class_names.len()]; data.class_names.len()];
     for &row in rows {
         confusion[data.classes[row]][model.predict(&data.features[row])] += 1;
     }
     let right: usize = (0..confusion.len()).map(|class| confusion[class][class]).sum();
-    println!(
-        "Refitted on {} rows; accuracy on the {} held out: {:.4} ({right} right).\n",
+    let accuracy = format!(
+        "Refitted on {} rows; accuracy on the {} held out: {:.4} ({right} right).",
         held_out.train.len(),
         rows.len(),
         model.accuracy(data, rows),
@@ -161,7 +169,7 @@ fn report(data: &Data, held_out: &Fold, model: &Model) {
         cells.extend(counts.iter().map(usize::to_string));
         cells
     });
-    println!("{}", numbers_table(header, rows));
+    format!("{accuracy}\n\n{}\n", numbers_table(header, rows))
 }
 
 /// A table whose first column names the row.
