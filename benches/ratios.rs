@@ -22,6 +22,8 @@ fn main() {
     against_plain_loops::<f64>(&report);
     against_axpy::<f32>(&report);
     against_axpy::<f64>(&report);
+    out_of_place::<f32>(&report);
+    out_of_place::<f64>(&report);
     short_slices(&report);
     whole_models(&report);
     parallel_against_serial::<f32>(&report);
@@ -59,6 +61,29 @@ fn against_axpy<T: Float>(report: &Report) {
                 bytes / size_of::<T>(),
                 || slices.borrow_mut().call(Operation::Descend, executor),
                 || slices.borrow_mut().call(Operation::Axpy, executor),
+            );
+        }
+    }
+}
+
+/// Out of place and out of cache, streaming stores save reading what is overwritten; in the caches
+/// they would cost, and are not used.
+fn out_of_place<T: Float>(report: &Report) {
+    let level = Level::detect();
+    let executor = Executor::new(level).serial();
+    for operation in [Operation::SignedSqrt, Operation::DescendInto] {
+        for mib in [1, 4, 8, 16, 32, 64, 256] {
+            let length = (mib << 20) / size_of::<T>();
+            let slices = RefCell::new(Slices::<T>::new(length));
+            report.compare(
+                &format!(
+                    "{} {} {level} {mib} MiB out of place / plain loop",
+                    operation.name(),
+                    T::NAME
+                ),
+                length,
+                || slices.borrow_mut().call(operation, executor),
+                || slices.borrow_mut().autovectorized(operation, level),
             );
         }
     }

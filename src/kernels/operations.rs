@@ -10,6 +10,7 @@ pub(crate) struct SignedSqrt;
 
 impl<T: Element> Operation<T, 1> for SignedSqrt {
     const ROOT: bool = true;
+    const IN_PLACE: bool = false;
 
     #[inline(always)]
     fn apply<V: Vector<T>>(self, _: V::Isa, _: V, [gradient]: [V; 1]) -> V {
@@ -23,6 +24,7 @@ pub(crate) struct SignedSqrtInPlace;
 
 impl<T: Element> Operation<T, 0> for SignedSqrtInPlace {
     const ROOT: bool = true;
+    const IN_PLACE: bool = true;
 
     #[inline(always)]
     fn apply<V: Vector<T>>(self, _: V::Isa, value: V, []: [V; 0]) -> V {
@@ -38,6 +40,7 @@ pub(crate) struct Axpy<T> {
 
 impl<T: Element> Operation<T, 1> for Axpy<T> {
     const ROOT: bool = false;
+    const IN_PLACE: bool = true;
 
     #[inline(always)]
     fn apply<V: Vector<T>>(self, isa: V::Isa, y: V, [x]: [V; 1]) -> V {
@@ -53,6 +56,7 @@ pub(crate) struct Descend<T> {
 
 impl<T: Element> Operation<T, 1> for Descend<T> {
     const ROOT: bool = true;
+    const IN_PLACE: bool = true;
 
     #[inline(always)]
     fn apply<V: Vector<T>>(self, isa: V::Isa, parameter: V, [gradient]: [V; 1]) -> V {
@@ -68,6 +72,7 @@ pub(crate) struct DescendInto<T> {
 
 impl<T: Element> Operation<T, 2> for DescendInto<T> {
     const ROOT: bool = true;
+    const IN_PLACE: bool = false;
 
     #[inline(always)]
     fn apply<V: Vector<T>>(self, isa: V::Isa, _: V, [parameter, gradient]: [V; 2]) -> V {

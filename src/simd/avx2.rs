@@ -1,6 +1,6 @@
 //! AVX2: registers of 256 bits.
 
-use super::{Kernel, Simd, Vector};
+use super::{Kernel, Simd, Streaming, Vector};
 use std::arch::x86_64::*;
 
 /// The token of AVX2. Its private field makes [`Avx2::detect`] the only way to get one.
@@ -50,6 +50,17 @@ impl Vector<f32> for F32x8 {
         *lanes = bytemuck::cast(self.0);
     }
     #[inline(always)]
+    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
+        let address = lanes.as_mut_ptr();
+        if address.addr() % align_of::<__m256>() != 0 {
+            return self.store(lanes);
+        }
+        // SAFETY: `self` was made from a token, which proves avx; `lanes` has the length of the
+        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
+        // and orders it before all that follows when it is dropped.
+        unsafe { _mm256_stream_ps(address, self.0) }
+    }
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx.
         Self(unsafe { _mm256_add_ps(self.0, other.0) })
@@ -96,6 +107,17 @@ impl Vector<f64> for F64x4 {
     #[inline(always)]
     fn store(self, lanes: &mut Self::Lanes) {
         *lanes = bytemuck::cast(self.0);
+    }
+    #[inline(always)]
+    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
+        let address = lanes.as_mut_ptr();
+        if address.addr() % align_of::<__m256d>() != 0 {
+            return self.store(lanes);
+        }
+        // SAFETY: `self` was made from a token, which proves avx; `lanes` has the length of the
+        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
+        // and orders it before all that follows when it is dropped.
+        unsafe { _mm256_stream_pd(address, self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {

@@ -1,6 +1,6 @@
 //! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
-use super::{Kernel, Simd, Vector};
+use super::{Kernel, Simd, Streaming, Vector};
 use std::arch::x86_64::*;
 
 /// The token of AVX-512. Its private field makes [`Avx512::detect`] the only way to get one.
@@ -54,6 +54,17 @@ impl Vector<f32> for F32x16 {
         *lanes = bytemuck::cast(self.0);
     }
     #[inline(always)]
+    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
+        let address = lanes.as_mut_ptr();
+        if address.addr() % align_of::<__m512>() != 0 {
+            return self.store(lanes);
+        }
+        // SAFETY: `self` was made from a token, which proves avx512f; `lanes` has the length of the
+        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
+        // and orders it before all that follows when it is dropped.
+        unsafe { _mm512_stream_ps(address, self.0) }
+    }
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
@@ -104,6 +115,17 @@ impl Vector<f64> for F64x8 {
     #[inline(always)]
     fn store(self, lanes: &mut Self::Lanes) {
         *lanes = bytemuck::cast(self.0);
+    }
+    #[inline(always)]
+    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
+        let address = lanes.as_mut_ptr();
+        if address.addr() % align_of::<__m512d>() != 0 {
+            return self.store(lanes);
+        }
+        // SAFETY: `self` was made from a token, which proves avx512f; `lanes` has the length of the
+        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
+        // and orders it before all that follows when it is dropped.
+        unsafe { _mm512_stream_pd(address, self.0) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {

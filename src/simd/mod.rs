@@ -64,6 +64,12 @@ pub trait Vector<T>: Copy {
     fn load(isa: Self::Isa, lanes: &Self::Lanes) -> Self;
     /// Writes a register to memory of any alignment.
     fn store(self, lanes: &mut Self::Lanes);
+    /// The same past the caches, where the memory is aligned to the register and the instruction
+    /// set has it.
+    #[inline(always)]
+    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
+        self.store(lanes);
+    }
 
     /// `self + other`
     fn add(self, other: Self) -> Self;
@@ -91,6 +97,29 @@ impl<T: Copy, const N: usize> Lanes<T> for [T; N] {
     #[inline(always)]
     fn chunks_mut(slice: &mut [T]) -> (&mut [Self], &mut [T]) {
         slice.as_chunks_mut()
+    }
+}
+
+/// Permission to write past the caches. Other threads may see such writes late, but not later than
+/// anything that is written after this value has been dropped.
+#[derive(Debug)]
+pub struct Streaming(());
+
+impl Streaming {
+    #[inline(always)]
+    pub fn start() -> Self {
+        Self(())
+    }
+}
+
+impl Drop for Streaming {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the instruction is part of sse, which every x86-64 CPU has.
+        unsafe {
+            std::arch::x86_64::_mm_sfence();
+        }
     }
 }
 
