@@ -93,10 +93,11 @@ impl<I: Iterator<Item: Kernel>> Kernel for Each<I> {
 /// Registers in an unrolled block: enough to hide the latency of an addition behind the others.
 const BLOCK: usize = 4;
 
-/// How far ahead of the loop to prefetch. `cargo bench --bench ratios -- DRAM`: without it a step
-/// took 1.14 times as long as an axpy of the same traffic (f32 and f64, AVX2), from 1 KiB ahead on
-/// 1.00 times. An axpy itself gains nothing, and in the caches loses up to 1.3 times.
-const PREFETCH_AHEAD_BYTES: usize = 4096;
+/// How far ahead of the loop to prefetch. `cargo bench --bench ratios -- DRAM`, one thread, AVX2: a
+/// step took 1.14 times as long as an axpy of the same traffic without it, 1.07 to 1.10 times with
+/// it, 2 KiB ahead; 1.5 and 4 KiB were about as good, 8 and 16 KiB worse. An axpy itself gains
+/// nothing, and in the caches loses up to 1.3 times.
+const PREFETCH_AHEAD_BYTES: usize = 2048;
 
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core
 /// hold. In place, prefetching costs nothing measurable below; out of place it took up to 1.1 times
