@@ -145,7 +145,7 @@ impl Executor {
             }
         }
         let bytes: usize = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
-        let place = Place::of(2 * bytes);
+        let place = Place::of(bytes.saturating_mul(2));
         let operation = Descend { learning_rate };
         let updates = tensors.iter_mut().map(|(output, gradient)| {
             let inputs = [*gradient];
@@ -166,7 +166,7 @@ impl Executor {
         inputs: [&[T]; INPUTS],
     ) {
         let bytes = size_of_val(output);
-        let place = Place::of(bytes * (1 + INPUTS));
+        let place = Place::of(bytes.saturating_mul(1 + INPUTS));
         let update = Update { operation, output, inputs, place };
         #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
