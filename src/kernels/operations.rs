@@ -2,7 +2,7 @@
 
 use super::Operation;
 use crate::Element;
-use crate::simd::Vector;
+use crate::simd::{Root, Vector};
 
 /// `out = signed_sqrt(gradient)`
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +13,8 @@ impl<T: Element> Operation<T, 1> for SignedSqrt {
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, _: V::Isa, _: V, [gradient]: [V; 1]) -> V {
-        gradient.signed_sqrt()
+    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, _: V, [gradient]: [V; 1]) -> V {
+        root.signed_sqrt(gradient)
     }
 }
 
@@ -27,8 +27,8 @@ impl<T: Element> Operation<T, 0> for SignedSqrtInPlace {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, _: V::Isa, value: V, []: [V; 0]) -> V {
-        value.signed_sqrt()
+    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, value: V, []: [V; 0]) -> V {
+        root.signed_sqrt(value)
     }
 }
 
@@ -43,7 +43,7 @@ impl<T: Element> Operation<T, 1> for Axpy<T> {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, y: V, [x]: [V; 1]) -> V {
+    fn apply<V: Vector<T>>(self, isa: V::Isa, _: Root, y: V, [x]: [V; 1]) -> V {
         y.add(V::splat(isa, self.alpha).mul(x))
     }
 }
@@ -59,8 +59,8 @@ impl<T: Element> Operation<T, 1> for Descend<T> {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, parameter: V, [gradient]: [V; 1]) -> V {
-        parameter.sub(V::splat(isa, self.learning_rate).mul(gradient.signed_sqrt()))
+    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, parameter: V, [gradient]: [V; 1]) -> V {
+        parameter.sub(V::splat(isa, self.learning_rate).mul(root.signed_sqrt(gradient)))
     }
 }
 
@@ -75,8 +75,14 @@ impl<T: Element> Operation<T, 2> for DescendInto<T> {
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, _: V, [parameter, gradient]: [V; 2]) -> V {
+    fn apply<V: Vector<T>>(
+        self,
+        isa: V::Isa,
+        root: Root,
+        _: V,
+        [parameter, gradient]: [V; 2],
+    ) -> V {
         let Self { learning_rate } = self;
-        Descend { learning_rate }.apply(isa, parameter, [gradient])
+        Descend { learning_rate }.apply(isa, root, parameter, [gradient])
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::Element;
 use crate::element::Sealed;
-use crate::simd::{Kernel, Lanes, Portable, Scalar, Simd, Streaming, Vector, prefetch};
+use crate::simd::{Kernel, Lanes, Portable, Root, Scalar, Simd, Streaming, Vector, prefetch};
+use std::array;
 use std::sync::OnceLock;
 
 /// What happens to one element of the output, as an expression over registers.
 pub(crate) trait Operation<T: Element, const INPUTS: usize>: Copy + Send + Sync {
     /// The new value of the output, from its `old` value and the inputs. An operation that ignores
-    /// `old` costs no read of it.
-    fn apply<V: Vector<T>>(self, isa: V::Isa, old: V, inputs: [V; INPUTS]) -> V;
+    /// `old` costs no read of it; one that takes a square root takes it by `root`.
+    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, old: V, inputs: [V; INPUTS]) -> V;
 
     /// Whether it takes a square root. A core waiting for roots reaches the next loads too late to
     /// keep the memory busy, so the loop prefetches for it.
@@ -149,6 +150,11 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
         let (blocks, singles) = registers.as_chunks_mut::<BLOCK>();
         let input_blocks = inputs.map(|(registers, _)| registers.as_chunks::<BLOCK>());
 
+        let share = match (O::ROOT, PREFETCH) {
+            (false, _) => 0,
+            (true, false) => T::Vector::<S>::REFINED_OF_FOUR,
+            (true, true) => T::Vector::<S>::REFINED_OF_FOUR_FAR,
+        };
         let streaming = if STREAM { Some(Streaming::start()) } else { None };
         for b in 0..blocks.len() {
             let block = &mut blocks[b];
@@ -161,27 +167,44 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
                     prefetch(input, PREFETCH_AHEAD_BYTES);
                 }
             }
-            apply_each(isa, operation, block, inputs.map(|input| &input[..]), streaming.as_ref());
+            apply_to_block(isa, share, operation, block, inputs, streaming.as_ref());
         }
         let input_singles = input_blocks.map(|(_, singles)| singles);
-        apply_each(isa, operation, singles, input_singles, streaming.as_ref());
+        for (i, single) in singles.iter_mut().enumerate() {
+            let (single, inputs) =
+                (array::from_mut(single), input_singles.map(|s| array::from_ref(&s[i])));
+            apply_to_block(isa, 0, operation, single, inputs, streaming.as_ref());
+        }
         Self { operation, output, inputs: inputs.map(|(_, rest)| rest), place }
     }
 }
 
-/// Applies `operation` to each register, and writes past the caches if there is permission.
+/// Applies `operation` to each register, the first `refined` with refined roots; then writes them,
+/// past the caches if there is permission. (Loads behind a store that waits for its root can wait
+/// too, where the CPU takes their addresses for the same.)
 #[inline(always)]
-fn apply_each<T: Element, O: Operation<T, INPUTS>, S: Simd, const INPUTS: usize>(
+fn apply_to_block<
+    T: Element,
+    O: Operation<T, INPUTS>,
+    S: Simd,
+    const INPUTS: usize,
+    const N: usize,
+>(
     isa: S,
+    refined: usize,
     operation: O,
-    output: &mut [LanesOf<T, S>],
-    inputs: [&[LanesOf<T, S>]; INPUTS],
+    output: &mut [LanesOf<T, S>; N],
+    inputs: [&[LanesOf<T, S>; N]; INPUTS],
     streaming: Option<&Streaming>,
 ) {
-    for (i, lanes) in output.iter_mut().enumerate() {
-        let old = T::Vector::<S>::load(isa, lanes);
+    let mut new = [T::Vector::<S>::splat(isa, T::default()); N];
+    for (i, new) in new.iter_mut().enumerate() {
+        let root = if i < refined { Root::Refined } else { Root::Direct };
+        let old = T::Vector::<S>::load(isa, &output[i]);
         let inputs = inputs.map(|input| T::Vector::<S>::load(isa, &input[i]));
-        let new = operation.apply(isa, old, inputs);
+        *new = operation.apply(isa, root, old, inputs);
+    }
+    for (new, lanes) in new.into_iter().zip(output) {
         match streaming {
             Some(streaming) => new.stream(lanes, streaming),
             None => new.store(lanes),

@@ -1,0 +1,240 @@
+//! Square roots without the square-root unit: an estimate of 1/√a, refined by fused multiply-adds.
+//!
+//! The square-root unit of a core is slow and not pipelined, and it runs beside the multiply-add
+//! units. A loop that sends some registers to the one and some to the others takes more roots per
+//! cycle than either gives.
+//!
+//! The result is the correctly rounded root, by proof and not by luck of the tests. The proof takes
+//! nothing from the hardware but IEEE 754 and the documented relative error of its estimate, so it
+//! holds on every CPU: vendors fill their tables differently.
+//!
+//! # Why a in [1, 4) is enough
+//!
+//! Scale a by 4^k and the estimate by 2^-k, and [`sqrt`] scales g, d and h by 2^k, 4^k and 2^-k and
+//! leaves r as it is: every rounding happens at the same place, as long as nothing overflows and no
+//! rounding moves because of a subnormal result. Only d, a small difference, can be subnormal: it is
+//! a multiple of the square of the last place of g, so it rounds as it would without limit on the
+//! exponent if that square is at least the smallest subnormal. That holds for f32 from a = 2^-101
+//! on, for f64 from a = 2^-969 on. Registers with a value outside of what the instruction set's
+//! estimate and this allow take the square-root unit.
+//!
+//! Zero needs no exception: with any finite estimate all products are zero, and so is the root.
+//!
+//! # Proof for f32
+//!
+//! By exhaustion: every a in [1, 4), 2^24 of them, with *every* f32 within 2^-14 of 1/√a, 24 billion
+//! pairs: the test `every_f32_from_every_estimate`.
+//!
+//! # Proof for f64
+//!
+//! Write g = √a·(1 + γ), h = (1 + η)/(2√a), u = 2^-53; let E bound |γ| and |η|, and K bound |γ - η|.
+//! A step computes r = -(γ + η + γη)/2·(1 + θ), and the new errors are (1 + γ)·(1 + r)·(1 + θ') - 1
+//! and the like: at most 1.5·E² + E³/2 + K/2 + u·(1 + E), and K grows by 2u·(1 + E). K starts at u.
+//! Two steps from E = 2^-14 + 2^-23 give E < 3.26e-16; three from 1.5·2^-12 + 2^-24, E < 3.89e-16.
+//! The last line computes g + d·h, before its rounding √a·(1 + γ - (γ + γ²/2)·(1 + η)·(1 + θ)):
+//! within E·(1.5·E + u) < 2^-101 of √a.
+//!
+//! So the result can differ from the rounded root only where a midpoint of two neighbouring f64 lies
+//! within 2^-101 of √a. For a = A/2^52 in [1, 4) the midpoints are n/2^53 with odd n, and the
+//! condition becomes |n² - A·2^54| ≤ 2^8. All such (n, A) are found by solving n² ≡ c modulo 2^54,
+//! and 2^55 where a ≥ 2 and A is even, for each c ≡ 1 (mod 8). The test
+//! `every_hard_f64_from_every_estimate` takes each, up to |c| = 2^13, with *every* estimate. (Estimates
+//! have 24 bits, so that they can be counted.)
+//!
+//! Sources: P. Markstein, *IA-64 and Elementary Functions* (2000), for the sequence; the hard cases
+//! as in Cornea, Harrison and Tang, *Scientific Computing on Itanium-Based Systems* (2002), ch. 8.
+
+use super::Vector;
+
+/// A register with fused multiply-adds.
+pub trait Fused<T>: Vector<T> {
+    /// `self + a * b`, rounded once.
+    fn add_product(self, a: Self, b: Self) -> Self;
+    /// `self - a * b`, rounded once.
+    fn sub_product(self, a: Self, b: Self) -> Self;
+}
+
+/// The steps that f32 needs from an estimate within 2^-14.
+pub const F32_STEPS: usize = 1;
+/// The steps that f64 needs from an estimate of 24 bits within 2^-14 + 2^-23.
+pub const F64_STEPS: usize = 2;
+/// The steps that f64 needs from an estimate of 24 bits within 1.5·2^-12 + 2^-24.
+pub const F64_STEPS_FROM_AVX2: usize = 3;
+
+/// The correctly rounded square root of `a` from an `estimate` of 1/√a, in `STEPS` Newton steps and
+/// a last one from the exact remainder. `half` is 1/2 in each lane.
+#[inline(always)]
+pub fn sqrt<T, V: Fused<T>, const STEPS: usize>(a: V, estimate: V, half: V) -> V {
+    let mut g = a.mul(estimate); // towards √a
+    let mut h = estimate.mul(half); // towards 1/(2√a)
+    for _ in 0..STEPS {
+        let r = half.sub_product(g, h);
+        g = g.add_product(g, r);
+        h = h.add_product(h, r);
+    }
+    let d = a.sub_product(g, g);
+    g.add_product(d, h)
+}
+
+#[cfg(test)]
+#[path = "../../tests/support/hard_roots.rs"]
+mod hard_roots;
+
+#[cfg(test)]
+mod tests {
+    use super::hard_roots::hard_roots;
+    use super::*;
+    use crate::element::Sealed;
+    use crate::simd::{Avx2, Avx512, Simd};
+    use crate::{Element, Level};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Asserts that the refined root of `a` is the rounded one from each f32 `within` that relative
+    /// error of 1/√a (and some beyond), and returns how many there are.
+    #[inline(always)]
+    fn prove<T, V, const N: usize, const STEPS: usize>(isa: V::Isa, a: T, within: f64) -> u64
+    where
+        T: Element + From<f32> + Into<f64>,
+        V: Fused<T, Lanes = [T; N]>,
+    {
+        let (root, half) = (Sealed::sqrt(a), V::splat(isa, 0.5.into()));
+        let exact = 1.0 / Into::<f64>::into(a).sqrt();
+        let first = ((exact * (1.0 - within)) as f32).next_down().to_bits();
+        let last = ((exact * (1.0 + within)) as f32).next_up().to_bits();
+        let mut right = true;
+        for bits in (first..=last).step_by(N) {
+            let estimates = std::array::from_fn(|i| f32::from_bits(bits + i as u32).into());
+            let mut roots = [root; N];
+            sqrt::<_, V, STEPS>(V::splat(isa, a), V::load(isa, &estimates), half).store(&mut roots);
+            for found in roots {
+                right &= found == root;
+            }
+        }
+        assert!(right, "an estimate of 1/√{a} gave another root than {root}");
+        u64::from(last - first) + 1
+    }
+
+    /// The sum of `count` over the numbers below `parts`, on all cores, compiled for `level`.
+    fn on_all_cores(parts: u64, level: Level, count: impl Fn(u64) -> u64 + Sync) -> u64 {
+        let (next, total) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(|| {
+                    level.autovectorize(
+                        #[inline(always)]
+                        || loop {
+                            let part = next.fetch_add(1, Ordering::Relaxed);
+                            if part >= parts {
+                                break;
+                            }
+                            total.fetch_add(count(part), Ordering::Relaxed);
+                        },
+                    );
+                });
+            }
+        });
+        total.into_inner()
+    }
+
+    /// The proof for f32 with every `stride`th a.
+    fn prove_f32<V: Fused<f32, Lanes = [f32; N]>, const N: usize>(
+        isa: V::Isa,
+        level: Level,
+        stride: usize,
+    ) -> u64 {
+        const PARTS: u32 = 1 << 10;
+        let (first, last) = (1_f32.to_bits(), 4_f32.to_bits());
+        let length = (last - first) / PARTS;
+        on_all_cores(
+            PARTS.into(),
+            level,
+            #[inline(always)]
+            |part| {
+                let start = first + part as u32 * length;
+                let bits = (start..start + length).step_by(stride);
+                bits.map(|bits| {
+                    prove::<f32, V, N, F32_STEPS>(isa, f32::from_bits(bits), 1.0 / 16_384.0)
+                })
+                .sum()
+            },
+        )
+    }
+
+    /// The proof for f64.
+    fn prove_f64<V, const N: usize, const STEPS: usize>(
+        isa: V::Isa,
+        level: Level,
+        within: f64,
+    ) -> u64
+    where
+        V: Fused<f64, Lanes = [f64; N]>,
+    {
+        const LARGEST: i64 = 1 << 13;
+        on_all_cores(
+            LARGEST as u64 / 4 + 1,
+            level,
+            #[inline(always)]
+            |part| {
+                let roots = hard_roots(8 * part as i64 - LARGEST + 1);
+                roots.map(|a| prove::<f64, V, N, STEPS>(isa, a, within)).sum()
+            },
+        )
+    }
+
+    /// The levels that have fused multiply-adds, with their tokens.
+    fn fused() -> (Option<(Avx2, Level)>, Option<(Avx512, Level)>) {
+        let level = |name: &str| name.parse().expect("the level has been detected");
+        (
+            Avx2::detect().map(|isa| (isa, level("avx2"))),
+            Avx512::detect().map(|isa| (isa, level("avx512"))),
+        )
+    }
+
+    /// The proof for f32 at each of those levels.
+    fn prove_f32_everywhere(stride: usize) -> Vec<u64> {
+        let (avx2, avx512) = fused();
+        let avx2 = avx2.map(|(isa, level)| prove_f32::<<Avx2 as Simd>::F32, 8>(isa, level, stride));
+        let avx512 =
+            avx512.map(|(isa, level)| prove_f32::<<Avx512 as Simd>::F32, 16>(isa, level, stride));
+        avx2.into_iter().chain(avx512).collect()
+    }
+
+    /// A relative 2^-14 around 1/√a, in units of 2^-24, summed over a: 2^34·√2.
+    const PAIRS: u64 = 24_295_700_000;
+
+    #[test]
+    fn some_f32_from_every_estimate() {
+        for pairs in prove_f32_everywhere(4096) {
+            assert!(pairs > PAIRS / 4096, "{pairs} pairs");
+        }
+    }
+
+    #[test]
+    #[ignore = "24 billion pairs a level: a quarter of a minute each, optimised"]
+    fn every_f32_from_every_estimate() {
+        assert!(!std::hint::black_box(cfg!(debug_assertions)), "run with --release");
+        for pairs in prove_f32_everywhere(1) {
+            println!("{pairs} pairs");
+            assert!(pairs > PAIRS, "{pairs} pairs");
+        }
+    }
+
+    #[test]
+    fn every_hard_f64_from_every_estimate() {
+        const FINE: f64 = 1.0 / 16_384.0 + 1.0 / 8_388_608.0;
+        const COARSE: f64 = 1.5 / 4096.0 + 1.0 / 16_777_216.0;
+        let (avx2, avx512) = fused();
+        if let Some((isa, level)) = avx2 {
+            type V = <Avx2 as Simd>::F64;
+            let fine = prove_f64::<V, 4, F64_STEPS>(isa, level, FINE);
+            let coarse = prove_f64::<V, 4, F64_STEPS_FROM_AVX2>(isa, level, COARSE);
+            assert!(fine > 4_000_000 && coarse > 20_000_000, "{fine}, {coarse} pairs");
+        }
+        if let Some((isa, level)) = avx512 {
+            type V = <Avx512 as Simd>::F64;
+            let fine = prove_f64::<V, 8, F64_STEPS>(isa, level, FINE);
+            let coarse = prove_f64::<V, 8, F64_STEPS_FROM_AVX2>(isa, level, COARSE);
+            assert!(fine > 4_000_000 && coarse > 20_000_000, "{fine}, {coarse} pairs");
+        }
+    }
+}
