@@ -1,8 +1,11 @@
 //! Every operation, at every level and for both element types, gives the bits of `reference`, and
 //! writes nothing else.
 
+#[path = "support/hard_roots.rs"]
+mod hard_roots;
 mod support;
 
+use hard_roots::hard_roots;
 use proptest::prelude::*;
 use rootstep::{Executor, Level};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,6 +84,57 @@ fn every_special_value_f32() {
 #[test]
 fn every_special_value_f64() {
     every_special_value::<f64>();
+}
+
+/// Each special value alone, with zeros between, and with one other value among them: a register
+/// takes its roots in one way only if all of its lanes allow it.
+fn every_special_value_in_company<T: Float>() {
+    let special = T::special();
+    let one = T::from_random(0x3fb9_9999_9999_999a);
+    let length = 9 * T::LANES + 3;
+    for &value in &special {
+        let alone = vec![value; length];
+        let zeros: Vec<T> =
+            (0..length).map(|i| if i % 3 == 0 { T::default() } else { value }).collect();
+        let mut other = vec![one; length];
+        other.iter_mut().step_by(7).for_each(|other| *other = value);
+        for executor in executors() {
+            for operation in Operation::all(one) {
+                for g in [&alone, &zeros, &other] {
+                    check(operation, executor, g, g, [0; 3]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_special_value_in_company_f32() {
+    every_special_value_in_company::<f32>();
+}
+
+#[test]
+fn every_special_value_in_company_f64() {
+    every_special_value_in_company::<f64>();
+}
+
+/// The roots nearest to a midpoint of two neighbours, at several exponents and at every place within
+/// a block.
+#[test]
+fn hard_roots_f64() {
+    let roots: Vec<f64> = (-1024..=1024).flat_map(|i| hard_roots(8 * i + 1)).collect();
+    assert!(roots.len() > 2000);
+    for exponent in [-1022, -968, -500, -100, -40, 0, 40, 124, 500, 1022] {
+        let values: Vec<f64> = roots.iter().map(|a| a * 2_f64.powi(exponent)).collect();
+        for executor in executors() {
+            for start in (0..4 * f64::LANES).step_by(2) {
+                let g = &values[start..];
+                for operation in [Operation::SignedSqrt, Operation::Descend(0.1)] {
+                    check(operation, executor, g, g, [0; 3]);
+                }
+            }
+        }
+    }
 }
 
 /// A float of any class.
@@ -260,33 +314,39 @@ fn textbook_quotient() {
 ///
 /// `ROOTSTEP_STRIDE=N` takes every Nth value only, for slow machines.
 #[test]
-#[ignore = "2^32 values a level: half a minute each, optimised"]
+#[ignore = "2^32 values a level, twice: a minute each, optimised"]
 fn signed_sqrt_of_every_f32() {
     const BLOCK: usize = 1 << 16;
+    /// Two registers: of four, some take their roots in one way, some in the other.
+    const SHIFT: usize = 2 * f32::LANES;
     assert!(!std::hint::black_box(cfg!(debug_assertions)), "run with --release");
     let stride = std::env::var("ROOTSTEP_STRIDE").map_or(1, |stride| stride.parse().unwrap());
-    let mut values = vec![0.0; BLOCK];
-    let mut out = vec![0.0; BLOCK];
+    let mut values = vec![1.0; SHIFT + BLOCK];
+    let mut out = vec![0.0; SHIFT + BLOCK];
     for &level in Level::available() {
         let mut bits = (0..=u32::MAX).step_by(stride);
         let mut count = 0_u64;
         loop {
             let fill = |(value, bits): (&mut f32, u32)| *value = f32::from_bits(bits);
-            let filled = values.iter_mut().zip(&mut bits).map(fill).count();
+            let filled = values[SHIFT..].iter_mut().zip(&mut bits).map(fill).count();
             if filled == 0 {
                 break;
             }
-            Executor::new(level).signed_sqrt(&values[..filled], &mut out[..filled]);
-            for (&g, &root) in values[..filled].iter().zip(&out) {
-                #[allow(clippy::cast_possible_truncation, reason = "the rounding is meant")]
-                let oracle = (f64::from(g).abs().sqrt() as f32).copysign(g);
-                let specified = rootstep::reference::signed_sqrt(g);
-                let good = same(root, specified) && same(root, oracle);
-                assert!(good, "{level} {:#x} gave {:#x}", g.to_bits(), root.to_bits());
+            for start in [0, SHIFT] {
+                let values = &values[start..SHIFT + filled];
+                let out = &mut out[start..SHIFT + filled];
+                Executor::new(level).signed_sqrt(values, out);
+                for (&g, &root) in values.iter().zip(&*out) {
+                    #[allow(clippy::cast_possible_truncation, reason = "the rounding is meant")]
+                    let oracle = (f64::from(g).abs().sqrt() as f32).copysign(g);
+                    let specified = rootstep::reference::signed_sqrt(g);
+                    let good = same(root, specified) && same(root, oracle);
+                    assert!(good, "{level} {:#x} gave {:#x}", g.to_bits(), root.to_bits());
+                }
             }
             count += filled as u64;
         }
         assert_eq!(count, (1_u64 << 32).div_ceil(stride as u64));
-        println!("{level}: {count} values");
+        println!("{level}: {count} values, at two places");
     }
 }

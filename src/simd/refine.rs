@@ -181,21 +181,16 @@ mod tests {
         )
     }
 
-    /// The levels that have fused multiply-adds, with their tokens.
-    fn fused() -> (Option<(Avx2, Level)>, Option<(Avx512, Level)>) {
-        let level = |name: &str| name.parse().expect("the level has been detected");
-        (
-            Avx2::detect().map(|isa| (isa, level("avx2"))),
-            Avx512::detect().map(|isa| (isa, level("avx512"))),
-        )
+    fn level(name: &str) -> Level {
+        name.parse().expect("the level has been detected")
     }
 
-    /// The proof for f32 at each of those levels.
+    /// The proof for f32 at each level with fused multiply-adds.
     fn prove_f32_everywhere(stride: usize) -> Vec<u64> {
-        let (avx2, avx512) = fused();
-        let avx2 = avx2.map(|(isa, level)| prove_f32::<<Avx2 as Simd>::F32, 8>(isa, level, stride));
-        let avx512 =
-            avx512.map(|(isa, level)| prove_f32::<<Avx512 as Simd>::F32, 16>(isa, level, stride));
+        let avx2 = Avx2::detect()
+            .map(|isa| prove_f32::<<Avx2 as Simd>::F32, 8>(isa, level("avx2"), stride));
+        let avx512 = Avx512::detect()
+            .map(|isa| prove_f32::<<Avx512 as Simd>::F32, 16>(isa, level("avx512"), stride));
         avx2.into_iter().chain(avx512).collect()
     }
 
@@ -223,17 +218,16 @@ mod tests {
     fn every_hard_f64_from_every_estimate() {
         const FINE: f64 = 1.0 / 16_384.0 + 1.0 / 8_388_608.0;
         const COARSE: f64 = 1.5 / 4096.0 + 1.0 / 16_777_216.0;
-        let (avx2, avx512) = fused();
-        if let Some((isa, level)) = avx2 {
+        if let Some(isa) = Avx2::detect() {
             type V = <Avx2 as Simd>::F64;
-            let fine = prove_f64::<V, 4, F64_STEPS>(isa, level, FINE);
-            let coarse = prove_f64::<V, 4, F64_STEPS_FROM_AVX2>(isa, level, COARSE);
+            let fine = prove_f64::<V, 4, F64_STEPS>(isa, level("avx2"), FINE);
+            let coarse = prove_f64::<V, 4, F64_STEPS_FROM_AVX2>(isa, level("avx2"), COARSE);
             assert!(fine > 4_000_000 && coarse > 20_000_000, "{fine}, {coarse} pairs");
         }
-        if let Some((isa, level)) = avx512 {
+        if let Some(isa) = Avx512::detect() {
             type V = <Avx512 as Simd>::F64;
-            let fine = prove_f64::<V, 8, F64_STEPS>(isa, level, FINE);
-            let coarse = prove_f64::<V, 8, F64_STEPS_FROM_AVX2>(isa, level, COARSE);
+            let fine = prove_f64::<V, 8, F64_STEPS>(isa, level("avx512"), FINE);
+            let coarse = prove_f64::<V, 8, F64_STEPS_FROM_AVX2>(isa, level("avx512"), COARSE);
             assert!(fine > 4_000_000 && coarse > 20_000_000, "{fine}, {coarse} pairs");
         }
     }

@@ -24,7 +24,7 @@ pub fn hard_roots(c: i64) -> impl Iterator<Item = f64> {
 
 /// A root of `c` ≡ 1 (mod 8) modulo 2^k, lifted one bit at a time.
 fn root_modulo_power_of_two(c: i64, k: u32) -> u64 {
-    let c = c as u64; // Modulo 2^64, which 2^k divides.
+    let c = c.cast_unsigned(); // Modulo 2^64, which 2^k divides.
     let mut root = 1_u64;
     for bit in 3..k {
         if (root.wrapping_mul(root) ^ c) >> bit & 1 == 1 {

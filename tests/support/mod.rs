@@ -77,6 +77,9 @@ impl Float for f32 {
             Self::from_bits(1),
             Self::from_bits(0x007f_ffff),
             Self::MIN_POSITIVE,
+            // From 2^-101 on, roots may be refined.
+            Self::from_bits(0x0cff_ffff),
+            Self::from_bits(0x0d00_0000),
             1.0 - Self::EPSILON / 2.0,
             1.0,
             1.0 + Self::EPSILON,
@@ -107,6 +110,13 @@ impl Float for f64 {
             Self::from_bits(1),
             Self::from_bits(0x000f_ffff_ffff_ffff),
             Self::MIN_POSITIVE,
+            // From 2^-969 on, and on AVX2 in [2^-100, 2^127), roots may be refined.
+            Self::from_bits(0x035f_ffff_ffff_ffff),
+            Self::from_bits(0x0360_0000_0000_0000),
+            Self::from_bits(0x39af_ffff_ffff_ffff),
+            Self::from_bits(0x39b0_0000_0000_0000),
+            Self::from_bits(0x47df_ffff_ffff_ffff),
+            Self::from_bits(0x47e0_0000_0000_0000),
             1.0 - Self::EPSILON / 2.0,
             1.0,
             1.0 + Self::EPSILON,
