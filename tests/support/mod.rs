@@ -117,6 +117,8 @@ impl Float for f64 {
             Self::from_bits(0x39b0_0000_0000_0000),
             Self::from_bits(0x47df_ffff_ffff_ffff),
             Self::from_bits(0x47e0_0000_0000_0000),
+            // The largest whose conversion to f32 overflows only by rounding.
+            Self::from_bits(0x47ef_ffff_ffff_ffff),
             1.0 - Self::EPSILON / 2.0,
             1.0,
             1.0 + Self::EPSILON,
