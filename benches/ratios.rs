@@ -9,7 +9,7 @@
 mod support;
 
 use rootstep::{Executor, Level};
-use std::cell::RefCell;
+use std::cell::{LazyCell, RefCell};
 use std::time::{Duration, Instant};
 use support::{Float, Operation, SIZES, Slices};
 
@@ -24,6 +24,8 @@ fn main() {
     against_axpy::<f64>(&report);
     out_of_place::<f32>(&report);
     out_of_place::<f64>(&report);
+    against_streaming::<f32>(&report);
+    against_streaming::<f64>(&report);
     short_slices(&report);
     whole_models(&report);
     parallel_against_serial::<f32>(&report);
@@ -36,7 +38,8 @@ fn against_plain_loops<T: Float>(report: &Report) {
         let executor = Executor::new(level).serial();
         for (place, bytes) in &SIZES[..2] {
             for operation in Operation::ALL {
-                let slices = RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
+                let slices =
+                    LazyCell::new(|| RefCell::new(Slices::<T>::new(bytes / size_of::<T>())));
                 report.compare(
                     &format!("{} {} {level} {place} / plain loop", operation.name(), T::NAME),
                     bytes / size_of::<T>(),
@@ -55,7 +58,7 @@ fn against_axpy<T: Float>(report: &Report) {
         for (threads, executor) in
             [("serial", Executor::new(level).serial()), ("parallel", Executor::new(level))]
         {
-            let slices = RefCell::new(Slices::<T>::new(bytes / size_of::<T>()));
+            let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(bytes / size_of::<T>())));
             report.compare(
                 &format!("descend {} {level} {threads} {place} / axpy", T::NAME),
                 bytes / size_of::<T>(),
@@ -74,7 +77,7 @@ fn out_of_place<T: Float>(report: &Report) {
     for operation in [Operation::SignedSqrt, Operation::DescendInto] {
         for mib in [1, 4, 8, 16, 32, 64, 256] {
             let length = (mib << 20) / size_of::<T>();
-            let slices = RefCell::new(Slices::<T>::new(length));
+            let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(length)));
             report.compare(
                 &format!(
                     "{} {} {level} {mib} MiB out of place / plain loop",
@@ -89,12 +92,38 @@ fn out_of_place<T: Float>(report: &Report) {
     }
 }
 
+/// Far beyond the caches, the root is free: an operation takes as long as one of the same traffic
+/// without it. (The copy is the C library's, which streams at this size too.)
+fn against_streaming<T: Float>(report: &Report) {
+    let executor = Executor::new(Level::detect()).serial();
+    let length = 64 << 20;
+    let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(length)));
+    report.compare(
+        &format!("signed_sqrt {} 64 Mi elements / streaming copy", T::NAME),
+        length,
+        || slices.borrow_mut().call(Operation::SignedSqrt, executor),
+        || {
+            let Slices { gradient, out, .. } = &mut *slices.borrow_mut();
+            out.copy_from_slice(gradient);
+        },
+    );
+    report.compare(
+        &format!("descend_into {} 64 Mi elements / streaming axpy", T::NAME),
+        length,
+        || slices.borrow_mut().call(Operation::DescendInto, executor),
+        || {
+            let Slices { parameters, gradient, out } = &mut *slices.borrow_mut();
+            executor.axpy_into(T::from_f64(1e-4), gradient, parameters, out);
+        },
+    );
+}
+
 /// What a call costs where there is next to nothing to do.
 fn short_slices(report: &Report) {
     for length in [1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 64] {
         for &level in Level::available() {
             let executor = Executor::new(level);
-            let slices = RefCell::new(Slices::<f32>::new(length));
+            let slices = LazyCell::new(|| RefCell::new(Slices::<f32>::new(length)));
             report.compare(
                 &format!("descend f32 {level} {length} elements / inlined scalar loop"),
                 length,
@@ -110,12 +139,14 @@ fn short_slices(report: &Report) {
 fn whole_models(report: &Report) {
     const LENGTHS: [usize; 6] = [10, 64, 768, 3072, 65_536, 589_824];
     let lengths = || (0..2000_usize).map(|i| LENGTHS[(i.wrapping_mul(0x9e37_79b9) >> 7) % 6]);
-    let tensors: Vec<_> =
-        lengths().map(|length| RefCell::new(Slices::<f32>::new(length))).collect();
-    let whole = RefCell::new(Slices::<f32>::new(lengths().sum()));
+    let tensors = LazyCell::new(|| {
+        let tensors = lengths().map(|length| RefCell::new(Slices::<f32>::new(length)));
+        tensors.collect::<Vec<_>>()
+    });
+    let whole = LazyCell::new(|| RefCell::new(Slices::<f32>::new(lengths().sum())));
     let rate = 1e-4;
     let one_by_one = |executor: Executor| {
-        for tensor in &tensors {
+        for tensor in &*tensors {
             tensor.borrow_mut().call(Operation::Descend, executor);
         }
     };
@@ -155,7 +186,8 @@ fn parallel_against_serial<T: Float>(report: &Report) {
     let level = Level::detect();
     for operation in [Operation::SignedSqrt, Operation::Axpy, Operation::Descend] {
         for kib in [16, 64, 256, 512, 1024, 1536, 2048, 3072, 4096, 8192, 32 * 1024] {
-            let slices = RefCell::new(Slices::<T>::new(kib * 1024 / size_of::<T>()));
+            let slices =
+                LazyCell::new(|| RefCell::new(Slices::<T>::new(kib * 1024 / size_of::<T>())));
             report.compare(
                 &format!("{} {} {level} {kib} KiB parallel / serial", operation.name(), T::NAME),
                 kib * 1024 / size_of::<T>(),

@@ -1,7 +1,8 @@
 //! How a call runs: at which level, on how many threads.
 
 use crate::kernels::{
-    Axpy, Descend, DescendInto, Each, Operation, Place, SignedSqrt, SignedSqrtInPlace, Update,
+    Axpy, AxpyInto, Descend, DescendInto, Each, Operation, Place, SignedSqrt, SignedSqrtInPlace,
+    Update,
 };
 #[cfg(feature = "rayon")]
 use crate::parallel;
@@ -99,6 +100,15 @@ impl Executor {
     pub fn axpy<T: Element>(self, alpha: T, x: &[T], y: &mut [T]) {
         assert_same_length("x", x.len(), "y", y.len());
         self.update(Axpy { alpha }, y, [x]);
+    }
+
+    /// `out = y + (alpha * x)`, streamed past the caches where `descend_into` is: the control of the
+    /// benches.
+    #[doc(hidden)]
+    pub fn axpy_into<T: Element>(self, alpha: T, x: &[T], y: &[T], out: &mut [T]) {
+        assert_same_length("x", x.len(), "y", y.len());
+        assert_same_length("x", x.len(), "out", out.len());
+        self.update(AxpyInto { alpha }, out, [y, x]);
     }
 
     /// As [`descend`](crate::descend).

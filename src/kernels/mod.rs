@@ -6,5 +6,5 @@
 mod operations;
 mod update;
 
-pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+pub(crate) use operations::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
 pub(crate) use update::{Each, Operation, Place, Update};

@@ -86,3 +86,20 @@ impl<T: Element> Operation<T, 2> for DescendInto<T> {
         Descend { learning_rate }.apply(isa, root, parameter, [gradient])
     }
 }
+
+/// `out = y + (alpha * x)`: the traffic of [`DescendInto`] without its root, for the benches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AxpyInto<T> {
+    pub(crate) alpha: T,
+}
+
+impl<T: Element> Operation<T, 2> for AxpyInto<T> {
+    const ROOT: bool = false;
+    const IN_PLACE: bool = false;
+
+    #[inline(always)]
+    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, _: V, [y, x]: [V; 2]) -> V {
+        let Self { alpha } = self;
+        Axpy { alpha }.apply(isa, root, y, [x])
+    }
+}

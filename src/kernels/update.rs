@@ -150,7 +150,7 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
         let (blocks, singles) = registers.as_chunks_mut::<BLOCK>();
         let input_blocks = inputs.map(|(registers, _)| registers.as_chunks::<BLOCK>());
 
-        let share = match (O::ROOT, PREFETCH) {
+        let share = match (O::ROOT, PREFETCH && !STREAM) {
             (false, _) => 0,
             (true, false) => T::Vector::<S>::REFINED_OF_FOUR,
             (true, true) => T::Vector::<S>::REFINED_OF_FOUR_FAR,
@@ -235,7 +235,7 @@ fn detect_last_level_cache_bytes() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+    use crate::kernels::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
     use crate::{Level, reference};
 
     /// Applies `operation` as if the slices were at each place, at every length over two of the
@@ -276,6 +276,7 @@ mod tests {
         check(SignedSqrt, |_, [g]| reference::signed_sqrt(g));
         check(SignedSqrtInPlace, |x, []| reference::signed_sqrt(x));
         check(Axpy { alpha: rate }, |y, [x]| reference::axpy(rate, x, y));
+        check(AxpyInto { alpha: rate }, |_, [y, x]| reference::axpy(rate, x, y));
         check(Descend { learning_rate: rate }, |x, [g]| reference::descend(x, g, rate));
         check(DescendInto { learning_rate: rate }, |_, [x, g]| reference::descend(x, g, rate));
     }

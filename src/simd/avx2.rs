@@ -150,9 +150,10 @@ impl Vector<f64> for F64x4 {
         Self(unsafe { signed_sqrt(self.0) })
     }
 
-    /// On a Zen 3, in L1 and L2, a `signed_sqrt` took 0.76 to 0.84 times as long with one refined as
-    /// with none, a `descend` 0.78 to 0.88. More fill the scheduler with roots. In memory, a `descend`
-    /// with one took 1.13 times as long as an axpy, with none 1.07: none there.
+    /// On a Zen 3, in L1 and L2, a `signed_sqrt` took 0.77 to 0.81 times as long with one refined as
+    /// with none, a `descend` 0.80 to 0.83. More fill the scheduler with roots. In memory, out of
+    /// place, a `signed_sqrt` took 0.82 times as long; in place, a `descend` 1.13 times as long as an
+    /// axpy, against 1.07 with none: none there.
     ///
     /// `F32x8` has none at all. Estimates within 1.5·2^-12 need a step of higher order for the proof
     /// (nine operations), and with one refined of four a `signed_sqrt` took 0.8 times as long, but a

@@ -82,10 +82,10 @@ pub trait Vector<T>: Copy {
     /// `copysign(sqrt(abs(self)), self)`
     fn signed_sqrt(self) -> Self;
 
-    /// Of four registers in a row, how many are better refined, with the slices in the caches near
-    /// the core. `cargo bench --bench ratios -- 'plain loop'` shows the gain.
+    /// Of four registers in a row, how many are better refined. `cargo bench --bench ratios`, with
+    /// `-- 'plain loop'` in the caches and `-- streaming` beyond, shows the gain.
     const REFINED_OF_FOUR: usize = 0;
-    /// The same beyond those caches.
+    /// The same in place and beyond the caches near the core.
     const REFINED_OF_FOUR_FAR: usize = 0;
     /// The bits of `signed_sqrt`, taken by the multiply-add units instead of the square-root unit.
     #[inline(always)]
