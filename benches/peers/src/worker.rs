@@ -1,0 +1,138 @@
+//! The contenders in Rust, and the lines that they answer: those of `peer.py`.
+
+use crate::contender::LIMIT;
+use crate::{RATE, read};
+use anyhow::{Context, Result, bail};
+use candle_core::{Device, Tensor};
+use ndarray::{Array1, Zip};
+use rootstep::Executor;
+use std::io::{BufRead, stdin};
+use std::path::Path;
+use std::time::Instant;
+
+pub const NAMES: [&str; 6] =
+    ["rootstep", "rootstep, one thread", LIMIT, "Rust loop", "ndarray", "candle"];
+
+/// A contender with its data: takes steps, and shows the parameters.
+trait Stepper {
+    fn step(&mut self) -> Result<()>;
+    fn parameters(&self) -> Result<Vec<f32>>;
+}
+
+fn stepper(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
+    let on_slices =
+        |step: fn(&mut [f32], &[f32])| Box::new(OnSlices { step, x: x.clone(), g: g.clone() });
+    Ok(match name {
+        "rootstep" => on_slices(|x, g| rootstep::descend(x, g, RATE)),
+        "rootstep, one thread" => {
+            on_slices(|x, g| Executor::default().serial().descend(x, g, RATE))
+        }
+        LIMIT => on_slices(|x, g| rootstep::axpy(-RATE, g, x)),
+        "Rust loop" => on_slices(|x, g| {
+            for (x, g) in x.iter_mut().zip(g) {
+                *x -= RATE * g.signum() * g.abs().sqrt();
+            }
+        }),
+        "ndarray" => Box::new(OnArrays { x: x.into(), g: g.into() }),
+        "candle" => {
+            let tensor = |values: Vec<f32>| Tensor::new(values, &Device::Cpu);
+            Box::new(OnTensors { x: tensor(x)?, g: tensor(g)? })
+        }
+        _ => bail!("there is no contender {name:?}; there are {NAMES:?}"),
+    })
+}
+
+struct OnSlices {
+    step: fn(&mut [f32], &[f32]),
+    x: Vec<f32>,
+    g: Vec<f32>,
+}
+
+impl Stepper for OnSlices {
+    fn step(&mut self) -> Result<()> {
+        (self.step)(&mut self.x, &self.g);
+        Ok(())
+    }
+    fn parameters(&self) -> Result<Vec<f32>> {
+        Ok(self.x.clone())
+    }
+}
+
+struct OnArrays {
+    x: Array1<f32>,
+    g: Array1<f32>,
+}
+
+impl Stepper for OnArrays {
+    fn step(&mut self) -> Result<()> {
+        Zip::from(&mut self.x).and(&self.g).for_each(|x, &g| {
+            *x -= RATE * g.signum() * g.abs().sqrt();
+        });
+        Ok(())
+    }
+    fn parameters(&self) -> Result<Vec<f32>> {
+        Ok(self.x.to_vec())
+    }
+}
+
+struct OnTensors {
+    x: Tensor,
+    g: Tensor,
+}
+
+impl Stepper for OnTensors {
+    fn step(&mut self) -> Result<()> {
+        let root = (self.g.sign()? * self.g.abs()?.sqrt()?)?;
+        self.x = (&self.x - (root * f64::from(RATE))?)?;
+        Ok(())
+    }
+    fn parameters(&self) -> Result<Vec<f32>> {
+        Ok(self.x.to_vec1()?)
+    }
+}
+
+/// Answers lines until there are no more.
+pub fn serve(name: &str) -> Result<()> {
+    let mut ready = None;
+    for line in stdin().lock().lines() {
+        let line = line?;
+        let words: Vec<&str> = line.split('\t').collect();
+        let answer = match words[..] {
+            ["prepare", length, parameters, gradient, expected] => {
+                let files = [parameters, gradient, expected].map(Path::new);
+                prepare(name, length.parse()?, files).map(|(stepper, answer)| {
+                    ready = Some(stepper);
+                    answer
+                })
+            }
+            ["turn", repeats] => {
+                turn(ready.as_deref_mut().context("not prepared")?, repeats.parse()?)
+            }
+            _ => bail!("{line:?} is no command"),
+        };
+        println!("{}", answer.unwrap_or_else(|error| format!("error {error}")));
+    }
+    Ok(())
+}
+
+/// The contender on fresh data, and how its first step compares with the expected values.
+fn prepare(name: &str, length: usize, files: [&Path; 3]) -> Result<(Box<dyn Stepper>, String)> {
+    let [parameters, gradient, expected] = files;
+    let mut stepper = stepper(name, read(parameters, length)?, read(gradient, length)?)?;
+    stepper.step()?;
+    let (mut same, mut most) = (0, 0);
+    for (x, expected) in stepper.parameters()?.iter().zip(read(expected, length)?) {
+        let ulps = x.to_bits().abs_diff(expected.to_bits());
+        same += u64::from(ulps == 0);
+        most = most.max(ulps);
+    }
+    Ok((stepper, format!("ready {same} {most}")))
+}
+
+fn turn(stepper: &mut dyn Stepper, repeats: u32) -> Result<String> {
+    let start = Instant::now();
+    for _ in 0..repeats {
+        stepper.step()?;
+    }
+    Ok(format!("took {:?}", start.elapsed().as_secs_f64()))
+}
