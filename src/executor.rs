@@ -176,6 +176,9 @@ impl Executor {
         inputs: [&[T]; INPUTS],
     ) {
         let bytes = size_of_val(output);
+        if bytes < SHORT_BYTES {
+            return Update { operation, output, inputs, place: Place::Near }.narrow();
+        }
         let place = Place::of(bytes.saturating_mul(1 + INPUTS));
         let update = Update { operation, output, inputs, place };
         #[cfg(feature = "rayon")]
@@ -185,6 +188,14 @@ impl Executor {
         self.level.run(update);
     }
 }
+
+/// Outputs of fewer bytes are worked on where the call stands, in registers of 128 bits, which every
+/// level uses for what is left of a slice.
+///
+/// `cargo bench --bench ratios -- 'elements / inlined'` on a Zen 3: with it, 1 to 16 f32 took 1.0 to
+/// 1.5 times as long as the inlined loop of their length; without, 1.1 to 2.2 times. With 32 bytes,
+/// 8 elements took 2.1 times as long.
+const SHORT_BYTES: usize = 64;
 
 #[inline]
 fn assert_same_length(a: &str, a_length: usize, b: &str, b_length: usize) {

@@ -135,7 +135,7 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
 
     /// Updates slices too short for wide registers.
     #[inline(always)]
-    fn narrow(self) {
+    pub(crate) fn narrow(self) {
         self.whole_registers::<Portable, false, false>(Portable)
             .whole_registers::<Scalar, false, false>(Scalar);
     }
