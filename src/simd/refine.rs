@@ -22,14 +22,15 @@
 //!
 //! # Proof for f32
 //!
-//! By exhaustion: every a in [1, 4), 2^24 of them, with *every* f32 within 2^-14 + 2^-23 of 1/√a, 24 billion
-//! pairs: the test `every_f32_from_every_estimate`.
+//! By exhaustion: every a in [1, 4), 2^24 of them, with *every* f32 within 2^-14 + 2^-23 of 1/√a,
+//! 24 billion pairs: the test `every_f32_from_every_estimate`.
 //!
 //! # Proof for f64
 //!
 //! Write g = √a·(1 + γ), h = (1 + η)/(2√a), u = 2^-53; let E bound |γ| and |η|, and K bound |γ - η|.
 //! A step computes r = -(γ + η + γη)/2·(1 + θ), and the new errors are (1 + γ)·(1 + r)·(1 + θ') - 1
-//! and the like: at most 1.5·E² + E³/2 + K/2 + u·(1 + E), and K grows by 2u·(1 + E). K starts at u.
+//! and the like: at most 1.5·E² + E³/2 + K/2 + u·(1 + E), and K grows by 2u. (K starts at u; factors
+//! 1 + E are left out of terms of the size of u, for which the bounds below leave room.)
 //! Two steps from E = 2^-14 + 2^-23 give E < 3.26e-16; three from 1.5·2^-12 + 2^-24, E < 3.89e-16.
 //! The last line computes g + d·h, before its rounding √a·(1 + γ - (γ + γ²/2)·(1 + η)·(1 + θ)):
 //! within E·(1.5·E + u) < 2^-101 of √a.
