@@ -10,6 +10,7 @@ mod support;
 
 use rootstep::{Executor, Level};
 use std::cell::{LazyCell, RefCell};
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 use support::{Float, Operation, SIZES, Slices};
 
@@ -26,6 +27,8 @@ fn main() {
     out_of_place::<f64>(&report);
     against_streaming::<f32>(&report);
     against_streaming::<f64>(&report);
+    inspecting::<f32>(&report);
+    inspecting::<f64>(&report);
     short_slices(&report);
     whole_models(&report);
     parallel_against_serial::<f32>(&report);
@@ -116,6 +119,27 @@ fn against_streaming<T: Float>(report: &Report) {
             executor.axpy_into(T::from_f64(1e-4), gradient, parameters, out);
         },
     );
+}
+
+/// Reading gradients to inspect them costs what reading them costs.
+fn inspecting<T: Float>(report: &Report) {
+    let level = Level::detect();
+    for (place, bytes) in &SIZES[1..] {
+        let length = bytes / size_of::<T>();
+        let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(length)));
+        for (threads, executor) in
+            [("serial", Executor::new(level).serial()), ("parallel", Executor::new(level))]
+        {
+            report.compare(
+                &format!("inspect {} {level} {threads} {place} / pure read on one thread", T::NAME),
+                length,
+                || {
+                    black_box(executor.inspect(&[&slices.borrow().gradient]));
+                },
+                || slices.borrow().read(level),
+            );
+        }
+    }
 }
 
 /// What a call costs where there is next to nothing to do.

@@ -38,6 +38,19 @@ pub trait Sealed:
     /// The register of the instruction set `S` that holds this type.
     type Vector<S: Simd>: Vector<Self, Isa = S>;
 
+    /// An unsigned integer of the same size.
+    type Bits: Copy + Default + Ord + Send + Sync + From<bool> + Into<u64> + std::ops::AddAssign;
+    /// The bits of ∞.
+    const INFINITY_BITS: Self::Bits;
+    /// The bits of the smallest normal number.
+    const MIN_POSITIVE_BITS: Self::Bits;
+
+    /// The bits of the representation.
+    fn to_bits(self) -> Self::Bits;
+    /// The value of this representation.
+    fn from_bits(bits: Self::Bits) -> Self;
+    /// The same value as f64: exact.
+    fn to_f64(self) -> f64;
     /// The magnitude.
     fn abs(self) -> Self;
     /// The correctly rounded square root.
@@ -48,6 +61,22 @@ pub trait Sealed:
 
 impl Sealed for f32 {
     type Vector<S: Simd> = S::F32;
+    type Bits = u32;
+    const INFINITY_BITS: u32 = Self::INFINITY.to_bits();
+    const MIN_POSITIVE_BITS: u32 = Self::MIN_POSITIVE.to_bits();
+
+    #[inline]
+    fn to_bits(self) -> u32 {
+        self.to_bits()
+    }
+    #[inline]
+    fn from_bits(bits: u32) -> Self {
+        Self::from_bits(bits)
+    }
+    #[inline]
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
 
     #[inline]
     fn abs(self) -> Self {
@@ -65,6 +94,22 @@ impl Sealed for f32 {
 
 impl Sealed for f64 {
     type Vector<S: Simd> = S::F64;
+    type Bits = u64;
+    const INFINITY_BITS: u64 = Self::INFINITY.to_bits();
+    const MIN_POSITIVE_BITS: u64 = Self::MIN_POSITIVE.to_bits();
+
+    #[inline]
+    fn to_bits(self) -> u64 {
+        self.to_bits()
+    }
+    #[inline]
+    fn from_bits(bits: u64) -> Self {
+        Self::from_bits(bits)
+    }
+    #[inline]
+    fn to_f64(self) -> f64 {
+        self
+    }
 
     #[inline]
     fn abs(self) -> Self {

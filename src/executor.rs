@@ -1,12 +1,12 @@
 //! How a call runs: at which level, on how many threads.
 
 use crate::kernels::{
-    Axpy, AxpyInto, Descend, DescendInto, Each, Operation, Place, SignedSqrt, SignedSqrtInPlace,
-    Update,
+    Axpy, AxpyInto, BLOCK_ELEMENTS, Descend, DescendInto, Each, Findings, InspectBlock, Operation,
+    Place, SignedSqrt, SignedSqrtInPlace, Update,
 };
 #[cfg(feature = "rayon")]
 use crate::parallel;
-use crate::{Element, Level};
+use crate::{Element, Inspection, Level};
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///
@@ -163,9 +163,56 @@ impl Executor {
         });
         #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
-            return parallel::run(self.level, bytes, updates);
+            let parts = updates.flat_map(|update| update.chunks(parallel::CHUNK_BYTES));
+            return parallel::run(self.level, bytes, parts);
         }
         self.level.run(Each(updates));
+    }
+
+    /// As [`inspect`](crate::inspect).
+    #[must_use]
+    pub fn inspect<T: Element>(self, gradients: &[&[T]]) -> Inspection {
+        let (mut inspection, mut squares) = self.inspect_scaled(gradients, 1.0);
+        let scale = inspection.scale();
+        if scale != 1.0 {
+            (inspection, squares) = self.inspect_scaled(gradients, scale);
+        }
+        inspection.norm = squares.sqrt() / scale;
+        inspection
+    }
+
+    /// What there is in `gradients` but the norm, and the sum of the squares of all elements times
+    /// `scale`.
+    fn inspect_scaled<T: Element>(self, gradients: &[&[T]], scale: f64) -> (Inspection, f64) {
+        let blocks = || {
+            gradients.iter().enumerate().flat_map(|(tensor, gradient)| {
+                let blocks = gradient.chunks(BLOCK_ELEMENTS).enumerate();
+                blocks.map(move |(i, values)| (tensor, i * BLOCK_ELEMENTS, values))
+            })
+        };
+        let mut findings = vec![Findings::default(); blocks().count()];
+        let parts = blocks().zip(&mut findings).map(|((_, _, values), findings)| InspectBlock {
+            values,
+            scale,
+            findings,
+        });
+        #[cfg(feature = "rayon")]
+        {
+            let bytes = gradients.iter().map(|gradient| size_of_val(*gradient)).sum();
+            if self.parallel && parallel::pays(bytes) {
+                parallel::run(self.level, bytes, parts);
+            } else {
+                self.level.run(Each(parts));
+            }
+        }
+        #[cfg(not(feature = "rayon"))]
+        self.level.run(Each(parts));
+        let mut whole = (Inspection::default(), 0.0);
+        for ((tensor, start, _), block) in blocks().zip(&findings) {
+            whole.0.add(tensor, start, &block.inspection);
+            whole.1 += block.squares;
+        }
+        whole
     }
 
     #[inline]
@@ -183,7 +230,7 @@ impl Executor {
         let update = Update { operation, output, inputs, place };
         #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
-            return parallel::run(self.level, bytes, std::iter::once(update));
+            return parallel::run(self.level, bytes, update.chunks(parallel::CHUNK_BYTES));
         }
         self.level.run(update);
     }

@@ -21,6 +21,8 @@
 //! | [`axpy`] | `y + (alpha * x)` | twice |
 //! | [`descend`], [`descend_into`], [`descend_all`] | `x - (learning_rate * signed_sqrt(g))` | three times |
 //!
+//! [`inspect`] reads gradients: their norm, the largest magnitude, and what is not finite.
+//!
 //! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
 #![cfg_attr(
@@ -73,6 +75,7 @@ mod simd;
 mod element;
 mod error;
 mod executor;
+mod inspection;
 mod kernels;
 #[cfg(feature = "learning-rate")]
 pub mod learning_rate;
@@ -84,6 +87,7 @@ pub mod reference;
 pub use element::Element;
 pub use error::Error;
 pub use executor::Executor;
+pub use inspection::Inspection;
 pub use level::Level;
 
 #[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
@@ -208,4 +212,27 @@ pub fn descend_into<T: Element>(parameters: &[T], gradient: &[T], learning_rate:
 /// ```
 pub fn descend_all<T: Element>(tensors: &mut [(&mut [T], &[T])], learning_rate: T) {
     Executor::default().descend_all(tensors, learning_rate);
+}
+
+/// The health of a model's gradients, in one pass: the global L2 norm, the largest magnitude, and how
+/// many elements are NaN, infinite, zero and subnormal.
+///
+/// The sums are taken in f64, in an order that depends on the lengths alone, so the norm has the same
+/// bits on every instruction set and for any number of threads. Specified by [`reference::inspect`].
+///
+/// # Panics
+///
+/// If `ROOTSTEP_LEVEL` names no available [`Level`].
+///
+/// ```
+/// let health = rootstep::inspect(&[&[3.0_f32, 0.0], &[-4.0]]);
+/// assert_eq!((health.norm, health.max_magnitude, health.zero), (5.0, 4.0, 1));
+/// assert!(health.is_finite());
+///
+/// let health = rootstep::inspect(&[&[3.0], &[1.0, f64::NAN]]);
+/// assert_eq!((health.nan, health.first_non_finite), (1, Some((1, 1))));
+/// ```
+#[must_use]
+pub fn inspect<T: Element>(gradients: &[&[T]]) -> Inspection {
+    Executor::default().inspect(gradients)
 }

@@ -1,7 +1,8 @@
 //! Long slices, and many slices, split over the threads of the current rayon pool.
 
-use crate::kernels::{Each, Operation, Update};
-use crate::{Element, Level};
+use crate::Level;
+use crate::kernels::Each;
+use crate::simd::Kernel;
 use std::sync::{Mutex, PoisonError};
 
 /// Outputs of fewer bytes stay on the calling thread.
@@ -12,9 +13,15 @@ use std::sync::{Mutex, PoisonError};
 /// operation took 0.6 to 0.96 times as long.
 const THRESHOLD_BYTES: usize = 4 << 20;
 
-/// The part of the output that a thread takes at a time: some ten microseconds of work or more, so
+/// The bytes that a thread takes at a time: some ten microseconds of work or more, so
 /// that taking it costs nothing, and few enough that the threads end together.
-const CHUNK_BYTES: usize = 128 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
+
+/// A piece of work that one thread takes.
+pub(crate) trait Part: Kernel + Send {
+    /// Its share of the bytes of the whole.
+    fn bytes(&self) -> usize;
+}
 
 /// Whether [`run`] gains anything with outputs of `bytes` together.
 #[inline]
@@ -22,28 +29,23 @@ pub(crate) fn pays(bytes: usize) -> bool {
     bytes >= THRESHOLD_BYTES && rayon::current_num_threads() > 1
 }
 
-/// Runs `updates`, whose outputs have `bytes` together, on the current pool's threads.
+/// Runs `parts`, which have `bytes` together, on the current pool's threads.
 ///
 /// The calling thread works from the start, and the pool's threads join it as they wake up: each
 /// takes the next chunk when it is done with one. (A parallel iterator would have the caller sleep
 /// until a thread of the pool has woken up, and that one wake the others.)
 ///
-/// A chunk is a part of a long slice, or as many short slices as make up a chunk.
+/// A chunk is one part, or as many small ones as make up a chunk.
 #[inline(never)] // The call of a short slice stays short.
-pub(crate) fn run<'a, T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
-    level: Level,
-    bytes: usize,
-    updates: impl Iterator<Item = Update<'a, T, O, INPUTS>> + Send,
-) {
-    let length = CHUNK_BYTES / size_of::<T>();
-    let parts = Mutex::new(updates.flat_map(|update| update.chunks(length)));
+pub(crate) fn run<P: Part>(level: Level, bytes: usize, parts: impl Iterator<Item = P> + Send) {
+    let parts = Mutex::new(parts);
     let take_chunk = |chunk: &mut Vec<_>| {
         let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = 0;
-        while taken < length
+        while taken < CHUNK_BYTES
             && let Some(part) = parts.next()
         {
-            taken += part.output.len();
+            taken += part.bytes();
             chunk.push(part);
         }
     };

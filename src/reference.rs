@@ -23,7 +23,7 @@
 //! above, a NaN result is a NaN of unspecified sign and payload. There are no shortcuts:
 //! `axpy(0, NaN, y)` is NaN.
 
-use crate::Element;
+use crate::{Element, Inspection};
 
 /// The sign-preserving square root, `copysign(sqrt(|g|), g)`: one rounding.
 ///
@@ -84,4 +84,59 @@ pub fn axpy<T: Element>(a: T, x: T, y: T) -> T {
 #[must_use]
 pub fn descend<T: Element>(x: T, g: T, learning_rate: T) -> T {
     x - (learning_rate * signed_sqrt(g))
+}
+
+/// The health of gradients: counts, the largest magnitude, and the L2 norm
+/// `sqrt(sum((s * x)^2)) / s`, in f64, each operation rounded once.
+///
+/// The order of the sum is fixed. Each gradient is cut into blocks of 32,768 elements, the last one
+/// shorter. Within a block there are 16 running sums: element `i` is added to sum `i % 16`. These are
+/// added in pairs, `k` and `k + 8` first, then `k` and `k + 4`, and so on; and the sums of the blocks
+/// one after the other.
+///
+/// The scale `s` is 1 if the largest magnitude `m` is 0, in [2^-480, 2^480], or not finite, or if an
+/// element is NaN; else 2^-e, where e is the exponent field of `m` less 1023, or -1000 or 1000 if it
+/// is beyond. So no square overflows, and none that matters underflows.
+///
+/// ```
+/// use rootstep::reference::inspect;
+///
+/// let health = inspect(&[&[3e200_f64, 0.0], &[-4e200]]);
+/// assert!((health.norm / 5e200 - 1.0).abs() < 1e-15);
+/// assert_eq!((health.max_magnitude, health.zero), (4e200, 1));
+/// ```
+#[must_use]
+pub fn inspect<T: Element>(gradients: &[&[T]]) -> Inspection {
+    let mut found = Inspection::default();
+    for (tensor, gradient) in gradients.iter().enumerate() {
+        for (index, value) in gradient.iter().map(|value| value.to_f64()).enumerate() {
+            found.elements += 1;
+            found.nan += u64::from(value.is_nan());
+            found.infinite += u64::from(value.is_infinite());
+            found.zero += u64::from(value == 0.0);
+            let smallest = T::from_bits(T::MIN_POSITIVE_BITS).to_f64();
+            found.subnormal += u64::from(value != 0.0 && value.abs() < smallest);
+            found.max_magnitude = found.max_magnitude.max(value.abs()); // NaN is left out.
+            if !value.is_finite() && found.first_non_finite.is_none() {
+                found.first_non_finite = Some((tensor, index));
+            }
+        }
+    }
+    let scale = found.scale();
+    let mut squares = 0.0;
+    for block in gradients.iter().flat_map(|gradient| gradient.chunks(32_768)) {
+        let mut sums = [0.0; 16];
+        for (i, value) in block.iter().enumerate() {
+            let scaled = value.to_f64() * scale;
+            sums[i % 16] += scaled * scaled;
+        }
+        for width in [8, 4, 2, 1] {
+            for k in 0..width {
+                sums[k] += sums[k + width];
+            }
+        }
+        squares += sums[0];
+    }
+    found.norm = squares.sqrt() / scale;
+    found
 }

@@ -39,7 +39,7 @@ impl Operation {
 }
 
 /// An element type that the benches can make values of.
-pub trait Float: Element {
+pub trait Float: Element + bytemuck::Pod {
     const NAME: &'static str;
     fn from_f64(value: f64) -> Self;
 }
@@ -94,6 +94,22 @@ impl<T: Float> Slices<T> {
             Operation::Descend => executor.descend(x, g, rate),
             Operation::DescendInto => executor.descend_into(x, g, rate, out),
         }
+    }
+
+    /// Reads the gradient and does next to nothing with it: the limit of what only reads.
+    pub fn read(&self, level: Level) {
+        level.autovectorize(
+            #[inline(always)]
+            || {
+                let mut any = [0_u64; 32];
+                for row in bytemuck::cast_slice::<T, u64>(&self.gradient).as_chunks().0 {
+                    for (any, bits) in any.iter_mut().zip(row as &[u64; 32]) {
+                        *any |= bits;
+                    }
+                }
+                std::hint::black_box(any);
+            },
+        );
     }
 
     /// The loop a user would write, as the compiler builds it for the features it is inlined into.

@@ -3,8 +3,10 @@
 //! To add an operation: a type with an [`Operation`] impl here, a scalar one-liner in
 //! `reference.rs`, and a method in `executor.rs`.
 
+mod inspect;
 mod operations;
 mod update;
 
+pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
 pub(crate) use operations::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
 pub(crate) use update::{Each, Operation, Place, Update};

@@ -2,6 +2,8 @@
 
 use crate::Element;
 use crate::element::Sealed;
+#[cfg(feature = "rayon")]
+use crate::parallel::Part;
 use crate::simd::{Kernel, Lanes, Portable, Root, Scalar, Simd, Streaming, Vector, prefetch};
 use std::array;
 use std::sync::OnceLock;
@@ -79,6 +81,13 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update
     }
 }
 
+#[cfg(feature = "rayon")]
+impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Part for Update<'_, T, O, INPUTS> {
+    fn bytes(&self) -> usize {
+        size_of_val(self.output)
+    }
+}
+
 /// Several updates, one after the other, within one entry into the instruction set.
 pub(crate) struct Each<I>(pub(crate) I);
 
@@ -111,9 +120,10 @@ const LINE_BYTES: usize = 64;
 type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
 
 impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, INPUTS> {
-    /// The same update in parts of `length` elements; the last may be shorter.
+    /// The same update in parts of `bytes` of the output; the last may be shorter.
     #[cfg(feature = "rayon")]
-    pub(crate) fn chunks(self, length: usize) -> impl Iterator<Item = Self> + Send {
+    pub(crate) fn chunks(self, bytes: usize) -> impl Iterator<Item = Self> + Send {
+        let length = bytes / size_of::<T>();
         let Self { operation, output, inputs, place } = self;
         output.chunks_mut(length).enumerate().map(move |(i, output)| {
             let inputs = inputs.map(|input| &input[i * length..][..output.len()]);

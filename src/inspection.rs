@@ -1,0 +1,57 @@
+//! The health of a model's gradients, in one pass.
+
+/// What [`inspect`](crate::inspect) found in the gradients of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// How many elements there are.
+    pub elements: u64,
+    /// The global L2 norm, the square root of the sum of all squares: NaN if an element is NaN,
+    /// infinite if one is infinite and none NaN. It does not overflow or underflow where the norm
+    /// itself is a finite f64.
+    pub norm: f64,
+    /// The largest magnitude of the elements that are not NaN; 0 if there are none.
+    pub max_magnitude: f64,
+    /// How many are NaN.
+    pub nan: u64,
+    /// How many are ±∞.
+    pub infinite: u64,
+    /// How many are ±0.
+    pub zero: u64,
+    /// How many are subnormal.
+    pub subnormal: u64,
+    /// The tensor and the index within it of the first element that is not finite.
+    pub first_non_finite: Option<(usize, usize)>,
+}
+
+impl Inspection {
+    /// Whether no element is NaN or infinite.
+    #[must_use]
+    pub const fn is_finite(&self) -> bool {
+        self.nan == 0 && self.infinite == 0
+    }
+
+    /// The scale that sums of squares are taken at, a power of two: 1 unless squares of elements as
+    /// large as the largest would overflow or underflow.
+    pub(crate) fn scale(&self) -> f64 {
+        let harmless = 2_f64.powi(-480)..=2_f64.powi(480);
+        if !self.is_finite() || self.max_magnitude == 0.0 || harmless.contains(&self.max_magnitude)
+        {
+            return 1.0;
+        }
+        let exponent = (self.max_magnitude.to_bits() >> 52) as i32 - 1023;
+        2_f64.powi(-exponent.clamp(-1000, 1000))
+    }
+
+    /// Adds what was found in `block`, which starts at `start` of `tensor`.
+    pub(crate) fn add(&mut self, tensor: usize, start: usize, block: &Self) {
+        self.elements += block.elements;
+        self.max_magnitude = self.max_magnitude.max(block.max_magnitude);
+        self.nan += block.nan;
+        self.infinite += block.infinite;
+        self.zero += block.zero;
+        self.subnormal += block.subnormal;
+        let first = block.first_non_finite.map(|(_, index)| (tensor, start + index));
+        self.first_non_finite = self.first_non_finite.or(first);
+    }
+}
