@@ -98,11 +98,12 @@ impl<T: Float> Slices<T> {
 
     /// Reads the gradient and does next to nothing with it: the limit of what only reads.
     pub fn read(&self, level: Level) {
+        let words: &[u64] = bytemuck::cast_slice(&self.gradient);
         level.autovectorize(
             #[inline(always)]
             || {
                 let mut any = [0_u64; 32];
-                for row in bytemuck::cast_slice::<T, u64>(&self.gradient).as_chunks().0 {
+                for row in words.as_chunks().0 {
                     for (any, bits) in any.iter_mut().zip(row as &[u64; 32]) {
                         *any |= bits;
                     }
