@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-THREADS = os.cpu_count()
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
 RATE = 1e-4
 
 

@@ -3,9 +3,15 @@
 use crate::report::Report;
 use crate::{Data, worker};
 use anyhow::{Context, Result, bail, ensure};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// A compiler that starts cold on a busy machine answers in a minute or two.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The contender without a root: the limit that memory sets.
 pub const LIMIT: &str = "axpy (no root)";
@@ -23,12 +29,37 @@ const PYTHON: [&str; 9] = [
     "MKL",
 ];
 
+/// The variables by which the libraries are told how many threads to use. All get the same.
+const THREADS: [&str; 6] = [
+    "RAYON_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+];
+
+/// Threads that spin behind a parallel region would take the time of the next contender; and this
+/// is about the CPU.
+const QUIET: [(&str, &str); 4] = [
+    ("OMP_WAIT_POLICY", "passive"),
+    ("KMP_BLOCKTIME", "0"),
+    ("GOMP_SPINCOUNT", "0"),
+    ("JAX_PLATFORMS", "cpu"),
+];
+
+/// The threads that each contender may use.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// A running contender.
 pub struct Contender {
     pub name: String,
     process: Child,
     commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
+    complaints: File,
 }
 
 /// Starts all contenders, or those whose names contain one of the words; rootstep first. One that
@@ -38,6 +69,13 @@ pub fn all(python: &Path, only: &[String], report: &mut Report) -> Result<Vec<Co
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peer.py");
     let rust = worker::NAMES.iter().map(|name| (name, this.as_path(), "--worker"));
     let python = PYTHON.iter().map(|name| (name, python, script));
+    let known: Vec<&str> = worker::NAMES.into_iter().chain(PYTHON).collect();
+    for word in only {
+        ensure!(
+            known.iter().any(|name| name.contains(word.as_str())),
+            "--only: no contender's name contains {word:?}; there are {known:?}"
+        );
+    }
     let mut contenders = Vec::new();
     for (&name, program, argument) in rust.chain(python) {
         let own = name == worker::NAMES[0];
@@ -53,22 +91,29 @@ pub fn all(python: &Path, only: &[String], report: &mut Report) -> Result<Vec<Co
 
 impl Contender {
     fn start(name: &str, command: &mut Command) -> Result<Self> {
-        // Threads that spin behind a parallel region would take the time of the next contender.
-        command.envs([
-            ("OMP_WAIT_POLICY", "passive"),
-            ("KMP_BLOCKTIME", "0"),
-            ("GOMP_SPINCOUNT", "0"),
-        ]);
+        let threads = threads().to_string();
+        for variable in THREADS {
+            command.env(variable, &threads);
+        }
+        let complaints = tempfile::tempfile()?;
         let mut process = command
+            .envs(QUIET)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(complaints.try_clone()?)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let (Some(commands), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+        let (Some(commands), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             bail!("{name} has no standard input or output")
         };
-        Ok(Self { name: name.to_owned(), process, commands, answers: BufReader::new(answers) })
+        // Reading has no time limit, waiting for a thread that reads has one.
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            // The driver hangs up when it has no more questions.
+            lines.map(|line| sender.send(line)).find(Result::is_err)
+        });
+        Ok(Self { name: name.to_owned(), process, commands, answers, complaints })
     }
 
     /// Hands over the data, and returns the share of elements whose bits are the specified ones
@@ -102,16 +147,32 @@ impl Contender {
     }
 
     fn ask(&mut self, command: &str, expected: &str) -> Result<String> {
-        let mut answer = String::new();
-        let sent = writeln!(self.commands, "{command}");
-        if sent.and_then(|()| self.answers.read_line(&mut answer)).is_err() || answer.is_empty() {
-            bail!("it ended by itself ({})", self.process.wait()?);
-        }
-        match answer.trim_end().split_once(' ') {
+        let verb = command.split('\t').next().unwrap_or(command);
+        // A process that has ended does not listen; that there is no answer tells.
+        let _ = writeln!(self.commands, "{command}");
+        let answer = match self.answers.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("it did not answer {verb:?} within {} s", PATIENCE.as_secs())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("it ended by itself ({}){}", self.process.wait()?, self.last_words())
+            }
+        };
+        match answer.split_once(' ') {
             Some((kind, rest)) if kind == expected => Ok(rest.to_owned()),
             Some(("error", error)) => bail!("{error}"),
-            _ => bail!("it answered {answer:?} to {command:?}"),
+            _ => bail!("it answered {answer:?} to {verb:?}"),
         }
+    }
+
+    /// The last line on its standard error.
+    fn last_words(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let read = self.complaints.rewind().and_then(|()| self.complaints.read_to_end(&mut bytes));
+        let text = String::from_utf8_lossy(&bytes);
+        let last = text.lines().rfind(|line| !line.trim().is_empty());
+        read.ok().and(last).map_or_else(String::new, |line| format!(": {}", line.trim()))
     }
 }
 

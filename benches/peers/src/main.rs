@@ -19,6 +19,7 @@ use bytemuck::cast_slice;
 use clap::Parser;
 use contender::Contender;
 use report::{Cell, Report};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The learning rate of every contender: a step is far from zero and far from the parameters.
@@ -77,30 +78,40 @@ fn main() -> Result<()> {
 /// Lets all contenders take turns on slices of one length. One that fails is out from then on.
 fn compare(contenders: &mut Vec<Contender>, data: &Data, rounds: u32, report: &mut Report) {
     eprintln!("{} elements", data.length);
-    let mut cells = Vec::new();
-    contenders.retain_mut(|contender| {
-        match contender.prepare(data).and_then(|exact| Ok((exact, contender.repeats()?))) {
-            Ok((exact, repeats)) => {
-                cells.push((Cell { exact, times: Vec::new() }, repeats));
-                true
-            }
-            Err(error) => {
-                report.skip(&contender.name, &error);
-                false
-            }
-        }
+    let mut cells: HashMap<String, (Cell, u32)> = HashMap::new();
+    keep(contenders, report, |contender| {
+        let exact = contender.prepare(data)?;
+        let repeats = contender.repeats()?;
+        cells.insert(contender.name.clone(), (Cell { exact, times: Vec::new() }, repeats));
+        Ok(())
     });
     for _ in 0..rounds {
-        for (contender, (cell, repeats)) in contenders.iter_mut().zip(&mut cells) {
-            match contender.turn(*repeats) {
-                Ok(seconds) => cell.times.push(seconds / f64::from(*repeats)),
-                Err(error) => report.skip(&contender.name, &error),
-            }
+        keep(contenders, report, |contender| {
+            let (cell, repeats) = cells.get_mut(&contender.name).context("not prepared")?;
+            cell.times.push(contender.turn(*repeats)? / f64::from(*repeats));
+            Ok(())
+        });
+    }
+    for contender in contenders {
+        if let Some((cell, _)) = cells.remove(&contender.name) {
+            report.add(&contender.name, data.length, cell);
         }
     }
-    for (contender, (cell, _)) in contenders.iter().zip(cells) {
-        report.add(&contender.name, data.length, cell);
-    }
+}
+
+/// Does something with each contender; those with which it fails are named in the report, and out.
+fn keep(
+    contenders: &mut Vec<Contender>,
+    report: &mut Report,
+    mut action: impl FnMut(&mut Contender) -> Result<()>,
+) {
+    contenders.retain_mut(|contender| match action(contender) {
+        Ok(()) => true,
+        Err(error) => {
+            report.skip(&contender.name, &error);
+            false
+        }
+    });
 }
 
 /// The slices of one length, in files that every language can read, and what a step makes of them.

@@ -1,6 +1,6 @@
 //! What came out: a table and a picture.
 
-use crate::contender::LIMIT;
+use crate::contender::{LIMIT, threads};
 use crate::worker;
 use anyhow::{Error, Result, anyhow};
 use comfy_table::Table;
@@ -85,7 +85,7 @@ impl Report {
     fn title(&self) -> String {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads();
         format!(
             "{}, {} at best, {threads} threads; median of {} turns",
             model.map_or("unknown CPU", |(_, model)| model),
