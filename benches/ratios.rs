@@ -41,8 +41,7 @@ fn against_plain_loops<T: Float>(report: &Report) {
         let executor = Executor::new(level).serial();
         for (place, bytes) in &SIZES[..2] {
             for operation in Operation::ALL {
-                let slices =
-                    LazyCell::new(|| RefCell::new(Slices::<T>::new(bytes / size_of::<T>())));
+                let slices = lazy_slices::<T>(bytes / size_of::<T>());
                 report.compare(
                     &format!("{} {} {level} {place} / plain loop", operation.name(), T::NAME),
                     bytes / size_of::<T>(),
@@ -61,7 +60,7 @@ fn against_axpy<T: Float>(report: &Report) {
         for (threads, executor) in
             [("serial", Executor::new(level).serial()), ("parallel", Executor::new(level))]
         {
-            let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(bytes / size_of::<T>())));
+            let slices = lazy_slices::<T>(bytes / size_of::<T>());
             report.compare(
                 &format!("descend {} {level} {threads} {place} / axpy", T::NAME),
                 bytes / size_of::<T>(),
@@ -80,7 +79,7 @@ fn out_of_place<T: Float>(report: &Report) {
     for operation in [Operation::SignedSqrt, Operation::DescendInto] {
         for mib in [1, 4, 8, 16, 32, 64, 256] {
             let length = (mib << 20) / size_of::<T>();
-            let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(length)));
+            let slices = lazy_slices::<T>(length);
             report.compare(
                 &format!(
                     "{} {} {level} {mib} MiB out of place / plain loop",
@@ -100,7 +99,7 @@ fn out_of_place<T: Float>(report: &Report) {
 fn against_streaming<T: Float>(report: &Report) {
     let executor = Executor::new(Level::detect()).serial();
     let length = 64 << 20;
-    let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(length)));
+    let slices = lazy_slices::<T>(length);
     report.compare(
         &format!("signed_sqrt {} 64 Mi elements / streaming copy", T::NAME),
         length,
@@ -126,7 +125,7 @@ fn inspecting<T: Float>(report: &Report) {
     let level = Level::detect();
     for (place, bytes) in &SIZES[1..] {
         let length = bytes / size_of::<T>();
-        let slices = LazyCell::new(|| RefCell::new(Slices::<T>::new(length)));
+        let slices = lazy_slices::<T>(length);
         for (threads, executor) in
             [("serial", Executor::new(level).serial()), ("parallel", Executor::new(level))]
         {
@@ -147,7 +146,7 @@ fn short_slices(report: &Report) {
     for length in [1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 64] {
         for &level in Level::available() {
             let executor = Executor::new(level);
-            let slices = LazyCell::new(|| RefCell::new(Slices::<f32>::new(length)));
+            let slices = lazy_slices::<f32>(length);
             report.compare(
                 &format!("descend f32 {level} {length} elements / inlined scalar loop"),
                 length,
@@ -167,7 +166,7 @@ fn whole_models(report: &Report) {
         let tensors = lengths().map(|length| RefCell::new(Slices::<f32>::new(length)));
         tensors.collect::<Vec<_>>()
     });
-    let whole = LazyCell::new(|| RefCell::new(Slices::<f32>::new(lengths().sum())));
+    let whole = lazy_slices::<f32>(lengths().sum());
     let rate = 1e-4;
     let one_by_one = |executor: Executor| {
         for tensor in &*tensors {
@@ -210,8 +209,7 @@ fn parallel_against_serial<T: Float>(report: &Report) {
     let level = Level::detect();
     for operation in [Operation::SignedSqrt, Operation::Axpy, Operation::Descend] {
         for kib in [16, 64, 256, 512, 1024, 1536, 2048, 3072, 4096, 8192, 32 * 1024] {
-            let slices =
-                LazyCell::new(|| RefCell::new(Slices::<T>::new(kib * 1024 / size_of::<T>())));
+            let slices = lazy_slices::<T>(kib * 1024 / size_of::<T>());
             report.compare(
                 &format!("{} {} {level} {kib} KiB parallel / serial", operation.name(), T::NAME),
                 kib * 1024 / size_of::<T>(),
@@ -222,6 +220,13 @@ fn parallel_against_serial<T: Float>(report: &Report) {
             );
         }
     }
+}
+
+/// Slices of this length, allocated by the first contender that runs: most runs pick a few claims.
+fn lazy_slices<T: Float>(
+    length: usize,
+) -> LazyCell<RefCell<Slices<T>>, impl FnOnce() -> RefCell<Slices<T>>> {
+    LazyCell::new(move || RefCell::new(Slices::new(length)))
 }
 
 struct Report {

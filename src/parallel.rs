@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 /// operation took 0.6 to 0.96 times as long.
 const THRESHOLD_BYTES: usize = 4 << 20;
 
-/// The bytes that a thread takes at a time: some ten microseconds of work or more, so
-/// that taking it costs nothing, and few enough that the threads end together.
+/// The bytes that a thread takes at a time: some ten microseconds of work or more, so that taking
+/// them costs nothing, and few enough that the threads end together.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 
 /// A piece of work that one thread takes.

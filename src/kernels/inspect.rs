@@ -37,6 +37,7 @@ impl<T: Element> Kernel for InspectBlock<'_, T> {
     #[inline(always)]
     fn call<S: Simd>(self, _: S) {
         let Self { values, scale, findings } = self;
+        // Multiplying by one instead took f32 up to three times as long: other code came out.
         let running = if scale == 1.0 {
             run(values, |value| value)
         } else {
@@ -91,7 +92,7 @@ fn run<T: Element>(values: &[T], scaled: impl Fn(f64) -> f64) -> Running<T> {
     running.add(&row, &scaled);
     running.small = small;
     for value in rest {
-        running.small[0] += T::Bits::from(value.abs() < T::from_bits(T::MIN_POSITIVE_BITS));
+        running.small[0] += T::Bits::from(value.abs().to_bits() < T::MIN_POSITIVE_BITS);
     }
     running
 }

@@ -171,7 +171,7 @@ impl Vector<f64> for F64x4 {
         /// conversion to f32 is within 2^-24, which halves under the root, and `vrsqrtps` is within
         /// 1.5·2^-12 (Intel and AMD document the same bound).
         #[inline]
-        #[target_feature(enable = "avx,fma")]
+        #[target_feature(enable = "avx")]
         fn estimate(g: __m256d) -> (__m256d, __m256d, bool) {
             let a = _mm256_andnot_pd(_mm256_set1_pd(-0.0), g);
             let lowest = _mm256_set1_pd(LOWEST);
@@ -188,7 +188,7 @@ impl Vector<f64> for F64x4 {
         fn copysign(magnitude: __m256d, g: __m256d) -> __m256d {
             _mm256_or_pd(magnitude, _mm256_and_pd(_mm256_set1_pd(-0.0), g))
         }
-        // SAFETY: `self` was made from a token, which proves avx and fma.
+        // SAFETY: `self` was made from a token, which proves avx.
         let (a, estimate, good) = unsafe { estimate(self.0) };
         if !good {
             return self.signed_sqrt();

@@ -108,8 +108,8 @@ impl Vector<f32> for F32x16 {
         Self(unsafe { signed_sqrt(self.0) })
     }
 
-    /// The share and the block are those of a prototype on a Zen 4, where a `signed_sqrt` in L1 and L2 took
-    /// 0.64 times as long as with none, a step 0.77.
+    /// The share and the block are those of a prototype on a Zen 4, where a `signed_sqrt` in L1 and L2
+    /// took 0.64 times as long as with none, a step 0.77.
     const REFINED_OF_FOUR: usize = 2;
     const REFINED_OF_FOUR_FAR: usize = 2;
 
@@ -224,8 +224,7 @@ impl Vector<f64> for F64x8 {
         Self(unsafe { signed_sqrt(self.0) })
     }
 
-    /// As for f32; the prototype took
-    /// 0.5 times as long as with none.
+    /// As for f32; the prototype took 0.5 times as long as with none.
     const REFINED_OF_FOUR: usize = 2;
     const REFINED_OF_FOUR_FAR: usize = 2;
 

@@ -224,20 +224,24 @@ mod tests {
         }
     }
 
+    /// The proof for f64 with both numbers of steps.
+    fn prove_f64_sequences<V, const N: usize>(isa: V::Isa, level: Level)
+    where
+        V: Fused<f64, Lanes = [f64; N]>,
+    {
+        let least = [4_000_000, 20_000_000].map(|pairs| pairs / stride() / 2);
+        let fine = prove_f64::<V, N, F64_STEPS>(isa, level, FINE);
+        let coarse = prove_f64::<V, N, F64_STEPS_FROM_AVX2>(isa, level, COARSE);
+        assert!(fine > least[0] && coarse > least[1], "{fine}, {coarse} pairs");
+    }
+
     #[test]
     fn every_hard_f64_from_every_estimate() {
-        let least = [4_000_000, 20_000_000].map(|pairs| pairs / stride() / 2);
         if let Some(isa) = Avx2::detect() {
-            type V = <Avx2 as Simd>::F64;
-            let fine = prove_f64::<V, 4, F64_STEPS>(isa, level("avx2"), FINE);
-            let coarse = prove_f64::<V, 4, F64_STEPS_FROM_AVX2>(isa, level("avx2"), COARSE);
-            assert!(fine > least[0] && coarse > least[1], "{fine}, {coarse} pairs");
+            prove_f64_sequences::<<Avx2 as Simd>::F64, 4>(isa, level("avx2"));
         }
         if let Some(isa) = Avx512::detect() {
-            type V = <Avx512 as Simd>::F64;
-            let fine = prove_f64::<V, 8, F64_STEPS>(isa, level("avx512"), FINE);
-            let coarse = prove_f64::<V, 8, F64_STEPS_FROM_AVX2>(isa, level("avx512"), COARSE);
-            assert!(fine > least[0] && coarse > least[1], "{fine}, {coarse} pairs");
+            prove_f64_sequences::<<Avx512 as Simd>::F64, 8>(isa, level("avx512"));
         }
     }
 }

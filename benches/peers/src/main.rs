@@ -12,6 +12,9 @@
 
 mod contender;
 mod report;
+#[path = "../../support/mod.rs"]
+#[allow(clippy::inline_always, reason = "as the lints of the crate that it belongs to")]
+mod support;
 mod worker;
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +24,7 @@ use contender::Contender;
 use report::{Cell, Report};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use support::Slices;
 
 /// The learning rate of every contender: a step is far from zero and far from the parameters.
 const RATE: f32 = 1e-4;
@@ -123,13 +127,7 @@ struct Data {
 impl Data {
     fn write(length: usize) -> Result<Self> {
         let data = Self { length, directory: tempfile::tempdir()? };
-        let value = |i: usize, multiplier: usize| {
-            let bits = (i + 1).wrapping_mul(multiplier) >> 7;
-            let magnitude = ((bits % 1021) as f32 + 1.0) / 512.0;
-            if bits & 1024 == 0 { magnitude } else { -magnitude }
-        };
-        let parameters: Vec<f32> = (0..length).map(|i| value(i, 0x9e37_79b9)).collect();
-        let gradient: Vec<f32> = (0..length).map(|i| value(i, 0x85eb_ca6b)).collect();
+        let Slices { parameters, gradient, .. } = Slices::<f32>::new(length);
         let pairs = || parameters.iter().zip(&gradient);
         let step: Vec<f32> =
             pairs().map(|(&x, &g)| rootstep::reference::descend(x, g, RATE)).collect();

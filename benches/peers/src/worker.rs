@@ -20,26 +20,23 @@ trait Stepper {
 }
 
 fn stepper(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
-    let on_slices =
-        |step: fn(&mut [f32], &[f32])| Box::new(OnSlices { step, x: x.clone(), g: g.clone() });
-    Ok(match name {
-        "rootstep" => on_slices(|x, g| rootstep::descend(x, g, RATE)),
-        "rootstep, one thread" => {
-            on_slices(|x, g| Executor::default().serial().descend(x, g, RATE))
-        }
-        LIMIT => on_slices(|x, g| rootstep::axpy(-RATE, g, x)),
-        "Rust loop" => on_slices(|x, g| {
+    let step: fn(&mut [f32], &[f32]) = match name {
+        "rootstep" => |x, g| rootstep::descend(x, g, RATE),
+        "rootstep, one thread" => |x, g| Executor::default().serial().descend(x, g, RATE),
+        LIMIT => |x, g| rootstep::axpy(-RATE, g, x),
+        "Rust loop" => |x, g| {
             for (x, g) in x.iter_mut().zip(g) {
                 *x -= RATE * g.signum() * g.abs().sqrt();
             }
-        }),
-        "ndarray" => Box::new(OnArrays { x: x.into(), g: g.into() }),
+        },
+        "ndarray" => return Ok(Box::new(OnArrays { x: x.into(), g: g.into() })),
         "candle" => {
             let tensor = |values: Vec<f32>| Tensor::new(values, &Device::Cpu);
-            Box::new(OnTensors { x: tensor(x)?, g: tensor(g)? })
+            return Ok(Box::new(OnTensors { x: tensor(x)?, g: tensor(g)? }));
         }
         _ => bail!("there is no contender {name:?}; there are {NAMES:?}"),
-    })
+    };
+    Ok(Box::new(OnSlices { step, x, g }))
 }
 
 struct OnSlices {
