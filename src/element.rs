@@ -33,6 +33,7 @@ pub trait Sealed:
     + std::ops::Add<Output = Self>
     + std::ops::Sub<Output = Self>
     + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
     + 'static
 {
     /// The register of the instruction set `S` that holds this type.
@@ -40,6 +41,14 @@ pub trait Sealed:
 
     /// An unsigned integer of the same size.
     type Bits: Copy + Default + Ord + Send + Sync + From<bool> + Into<u64> + std::ops::AddAssign;
+    /// The name of the type.
+    const TYPE_NAME: &'static str;
+    /// One.
+    const ONE: Self;
+    /// A power of two that twice in a row makes the smallest subnormal number 1 or more.
+    const UP: Self;
+    /// The bits of the largest finite number.
+    const MAX_BITS: Self::Bits;
     /// The bits of ∞.
     const INFINITY_BITS: Self::Bits;
     /// The bits of the smallest normal number.
@@ -51,6 +60,12 @@ pub trait Sealed:
     fn from_bits(bits: Self::Bits) -> Self;
     /// The same value as f64: exact.
     fn to_f64(self) -> f64;
+    /// The nearest value.
+    fn nearest(value: f64) -> Self;
+    /// The nearest f32.
+    fn to_f32(self) -> f32;
+    /// The same value: exact.
+    fn from_f32(value: f32) -> Self;
     /// The magnitude.
     fn abs(self) -> Self;
     /// The correctly rounded square root.
@@ -62,6 +77,10 @@ pub trait Sealed:
 impl Sealed for f32 {
     type Vector<S: Simd> = S::F32;
     type Bits = u32;
+    const TYPE_NAME: &'static str = "f32";
+    const ONE: Self = 1.0;
+    const UP: Self = Self::from_bits((127 + 75) << 23);
+    const MAX_BITS: u32 = Self::MAX.to_bits();
     const INFINITY_BITS: u32 = Self::INFINITY.to_bits();
     const MIN_POSITIVE_BITS: u32 = Self::MIN_POSITIVE.to_bits();
 
@@ -76,6 +95,19 @@ impl Sealed for f32 {
     #[inline]
     fn to_f64(self) -> f64 {
         self.into()
+    }
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
+    fn nearest(value: f64) -> Self {
+        value as Self
+    }
+    #[inline]
+    fn to_f32(self) -> f32 {
+        self
+    }
+    #[inline]
+    fn from_f32(value: f32) -> Self {
+        value
     }
 
     #[inline]
@@ -95,6 +127,10 @@ impl Sealed for f32 {
 impl Sealed for f64 {
     type Vector<S: Simd> = S::F64;
     type Bits = u64;
+    const TYPE_NAME: &'static str = "f64";
+    const ONE: Self = 1.0;
+    const UP: Self = Self::from_bits((1023 + 537) << 52);
+    const MAX_BITS: u64 = Self::MAX.to_bits();
     const INFINITY_BITS: u64 = Self::INFINITY.to_bits();
     const MIN_POSITIVE_BITS: u64 = Self::MIN_POSITIVE.to_bits();
 
@@ -109,6 +145,19 @@ impl Sealed for f64 {
     #[inline]
     fn to_f64(self) -> f64 {
         self
+    }
+    #[inline]
+    fn nearest(value: f64) -> Self {
+        value
+    }
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
+    fn to_f32(self) -> f32 {
+        self as f32
+    }
+    #[inline]
+    fn from_f32(value: f32) -> Self {
+        value.into()
     }
 
     #[inline]

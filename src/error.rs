@@ -31,10 +31,45 @@ pub enum Error {
         /// What is allowed.
         allowed: String,
     },
+    /// The numbers of tensors do not fit.
+    TensorCount {
+        /// How many tensors of parameters were given.
+        parameters: usize,
+        /// How many gradients were given.
+        gradients: usize,
+        /// How many there were at the last step.
+        expected: Option<usize>,
+        /// How many the groups of the optimizer name.
+        least: usize,
+    },
+    /// The lengths of a tensor do not fit.
+    TensorLength {
+        /// The place of the tensor in the model.
+        tensor: usize,
+        /// The length of its parameters.
+        parameters: usize,
+        /// The length of its gradient.
+        gradient: usize,
+        /// Its length at the last step.
+        expected: Option<usize>,
+    },
+    /// A gradient is NaN or infinite.
+    NonFiniteGradient {
+        /// The place of the tensor in the model.
+        tensor: usize,
+        /// The place of the first such element in the tensor.
+        index: usize,
+        /// The element.
+        given: String,
+    },
+    /// A saved state cannot be restored.
+    InvalidState {
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl Error {
-    #[cfg(feature = "learning-rate")]
     pub(crate) fn invalid(
         setting: &'static str,
         given: impl fmt::Display,
@@ -59,6 +94,33 @@ impl fmt::Display for Error {
             ),
             Self::InvalidSetting { setting, given, allowed } => {
                 write!(f, "{setting} is {given}; allowed: {allowed}")
+            }
+            Self::TensorCount { parameters, gradients, expected, least } => {
+                write!(
+                    f,
+                    "there are {parameters} tensors of parameters and {gradients} gradients; allowed: as \
+                     many gradients as tensors"
+                )?;
+                match expected {
+                    Some(expected) => write!(f, ", {expected} as at the last step"),
+                    None if *least > 0 => write!(f, ", {least} or more, which the groups name"),
+                    None => Ok(()),
+                }
+            }
+            Self::TensorLength { tensor, parameters, gradient, expected } => {
+                write!(
+                    f,
+                    "tensor {tensor} has {parameters} parameters and a gradient of {gradient} elements; \
+                     allowed: the same number"
+                )?;
+                expected.map_or(Ok(()), |expected| write!(f, ", {expected} as at the last step"))
+            }
+            Self::NonFiniteGradient { tensor, index, given } => write!(
+                f,
+                "element {index} of the gradient of tensor {tensor} is {given}; allowed: finite numbers"
+            ),
+            Self::InvalidState { problem } => {
+                write!(f, "the optimizer's state cannot be restored: {problem}")
             }
         }
     }

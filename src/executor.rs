@@ -1,8 +1,8 @@
 //! How a call runs: at which level, on how many threads.
 
 use crate::kernels::{
-    Axpy, AxpyInto, BLOCK_ELEMENTS, Descend, DescendInto, Each, Findings, InspectBlock, Operation,
-    Place, SignedSqrt, SignedSqrtInPlace, Update,
+    Axpy, AxpyInto, BLOCK_ELEMENTS, CHUNK_BYTES, Descend, DescendInto, Each, Findings,
+    InspectBlock, Operation, Part, Place, SignedSqrt, SignedSqrtInPlace, Update,
 };
 #[cfg(feature = "rayon")]
 use crate::parallel;
@@ -157,16 +157,13 @@ impl Executor {
         let bytes: usize = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
         let place = Place::of(bytes.saturating_mul(2));
         let operation = Descend { learning_rate };
-        let updates = tensors.iter_mut().map(|(output, gradient)| {
-            let inputs = [*gradient];
-            Update { operation, output, inputs, place }
+        let updates = tensors.iter_mut().map(|(output, gradient)| Update {
+            operation,
+            outputs: [output],
+            inputs: [*gradient],
+            place,
         });
-        #[cfg(feature = "rayon")]
-        if self.parallel && parallel::pays(bytes) {
-            let parts = updates.flat_map(|update| update.chunks(parallel::CHUNK_BYTES));
-            return parallel::run(self.level, bytes, parts);
-        }
-        self.level.run(Each(updates));
+        self.run(bytes, updates.flat_map(|update| update.chunks(CHUNK_BYTES)));
     }
 
     /// As [`inspect`](crate::inspect).
@@ -196,17 +193,7 @@ impl Executor {
             scale,
             findings,
         });
-        #[cfg(feature = "rayon")]
-        {
-            let bytes = gradients.iter().map(|gradient| size_of_val(*gradient)).sum();
-            if self.parallel && parallel::pays(bytes) {
-                parallel::run(self.level, bytes, parts);
-            } else {
-                self.level.run(Each(parts));
-            }
-        }
-        #[cfg(not(feature = "rayon"))]
-        self.level.run(Each(parts));
+        self.run(gradients.iter().map(|gradient| size_of_val(*gradient)).sum(), parts);
         let mut whole = (Inspection::default(), 0.0);
         for ((tensor, start, _), block) in blocks().zip(&findings) {
             whole.0.add(tensor, start, &block.inspection);
@@ -215,8 +202,18 @@ impl Executor {
         whole
     }
 
+    /// Runs parts that have `bytes` together.
+    #[cfg_attr(not(feature = "rayon"), allow(unused_variables, reason = "on one thread anyway"))]
+    pub(crate) fn run<P: Part>(self, bytes: usize, parts: impl Iterator<Item = P> + Send) {
+        #[cfg(feature = "rayon")]
+        if self.parallel && parallel::pays(bytes) {
+            return parallel::run(self.level, bytes, parts);
+        }
+        self.level.run(Each(parts));
+    }
+
     #[inline]
-    fn update<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize>(
+    fn update<T: Element, O: Operation<T, 1, INPUTS>, const INPUTS: usize>(
         self,
         operation: O,
         output: &mut [T],
@@ -224,13 +221,13 @@ impl Executor {
     ) {
         let bytes = size_of_val(output);
         if bytes < SHORT_BYTES {
-            return Update { operation, output, inputs, place: Place::Near }.narrow();
+            return Update { operation, outputs: [output], inputs, place: Place::Near }.narrow();
         }
         let place = Place::of(bytes.saturating_mul(1 + INPUTS));
-        let update = Update { operation, output, inputs, place };
+        let update = Update { operation, outputs: [output], inputs, place };
         #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
-            return parallel::run(self.level, bytes, update.chunks(parallel::CHUNK_BYTES));
+            return parallel::run(self.level, bytes, update.chunks(CHUNK_BYTES));
         }
         self.level.run(update);
     }

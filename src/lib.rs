@@ -80,6 +80,7 @@ mod kernels;
 #[cfg(feature = "learning-rate")]
 pub mod learning_rate;
 mod level;
+pub mod optimizer;
 #[cfg(feature = "rayon")]
 mod parallel;
 pub mod reference;

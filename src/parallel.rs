@@ -1,8 +1,7 @@
 //! Long slices, and many slices, split over the threads of the current rayon pool.
 
 use crate::Level;
-use crate::kernels::Each;
-use crate::simd::Kernel;
+use crate::kernels::{CHUNK_BYTES, Each, Part};
 use std::sync::{Mutex, PoisonError};
 
 /// Outputs of fewer bytes stay on the calling thread.
@@ -12,16 +11,6 @@ use std::sync::{Mutex, PoisonError};
 /// times as long as on one thread (median), at 2 MiB a `signed_sqrt` 1.5 times. At 4 MiB every
 /// operation took 0.6 to 0.96 times as long.
 const THRESHOLD_BYTES: usize = 4 << 20;
-
-/// The bytes that a thread takes at a time: some ten microseconds of work or more, so that taking
-/// them costs nothing, and few enough that the threads end together.
-pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
-
-/// A piece of work that one thread takes.
-pub(crate) trait Part: Kernel + Send {
-    /// Its share of the bytes of the whole.
-    fn bytes(&self) -> usize;
-}
 
 /// Whether [`run`] gains anything with outputs of `bytes` together.
 #[inline]

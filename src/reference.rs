@@ -23,6 +23,7 @@
 //! above, a NaN result is a NaN of unspecified sign and payload. There are no shortcuts:
 //! `axpy(0, NaN, y)` is NaN.
 
+use crate::optimizer::{Power, PowerOf};
 use crate::{Element, Inspection};
 
 /// The sign-preserving square root, `copysign(sqrt(|g|), g)`: one rounding.
@@ -84,6 +85,169 @@ pub fn axpy<T: Element>(a: T, x: T, y: T) -> T {
 #[must_use]
 pub fn descend<T: Element>(x: T, g: T, learning_rate: T) -> T {
     x - (learning_rate * signed_sqrt(g))
+}
+
+/// The sign-preserving power of the optimizer's rules, `sign(v)*|v|^p`.
+///
+/// | `power` | value | roundings |
+/// |---|---|---|
+/// | `Zero` | `v` if it is ±0 or NaN, else `copysign(1, v)` | none |
+/// | `Quarter` | `signed_sqrt(signed_sqrt(v))` | two |
+/// | `Half` | `signed_sqrt(v)` | one |
+/// | `ThreeQuarters` | `s * sqrt(abs(s))` with `s = signed_sqrt(v)` | three |
+/// | `One` | `v` | none |
+/// | `Smoothed` | `v / sqrt(abs(v) + epsilon)`; NaN at ±∞ | three |
+///
+/// Source: the Powerball function, as for [`signed_sqrt`]; `Zero` is signSGD of Bernstein, Wang,
+/// Azizzadenesheli and Anandkumar (ICML 2018); `Smoothed` is the step of Luo et al., *Stacey:
+/// Promoting Stochastic Steepest Descent via Accelerated ℓp-Smooth Nonconvex Optimization* (ICML
+/// 2025), at p = 3.
+///
+/// ```
+/// use rootstep::optimizer::Power;
+/// use rootstep::reference::power;
+///
+/// assert_eq!(power(Power::Zero, -16.0_f32), -1.0);
+/// assert_eq!(power(Power::Quarter, -16.0_f32), -2.0);
+/// assert_eq!(power(Power::Half, -16.0_f32), -4.0);
+/// assert_eq!(power(Power::ThreeQuarters, -16.0_f32), -8.0);
+/// assert_eq!(power(Power::One, -16.0_f32), -16.0);
+/// assert_eq!(power(Power::Smoothed { epsilon: 9.0 }, -16.0_f32), -16.0 / 5.0);
+/// ```
+#[inline]
+#[must_use]
+pub fn power<T: Element>(power: Power<T>, v: T) -> T {
+    match power {
+        Power::Zero if v.abs() > T::default() => T::ONE.copysign(v),
+        Power::Zero | Power::One => v,
+        Power::Quarter => signed_sqrt(signed_sqrt(v)),
+        Power::Half => signed_sqrt(v),
+        Power::ThreeQuarters => {
+            let s = signed_sqrt(v);
+            s * s.abs().sqrt()
+        }
+        Power::Smoothed { epsilon } => v / (v.abs() + epsilon).sqrt(),
+    }
+}
+
+/// The numbers of one step of an optimizer, in the element type: what [`step`] does to an element.
+///
+/// An [`Optimizer`](crate::optimizer::Optimizer) makes them of each
+/// [`Rule`](crate::optimizer::Rule); see there for what they mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step<T> {
+    /// What every gradient is multiplied by: the gradient scale times the factor of clipping by
+    /// norm, negative to maximise.
+    pub gradient_factor: T,
+    /// The largest magnitude that a gradient keeps; ∞ for no limit.
+    pub clip_value: T,
+    /// The power.
+    pub power: Power<T>,
+    /// What the power is taken of.
+    pub power_of: PowerOf,
+    /// The L2 weight decay; 0 for none.
+    pub weight_decay: T,
+    /// What the old momentum is multiplied by; 0 for a rule without momentum.
+    pub momentum: T,
+    /// What is added to it is multiplied by this: 1 - dampening, and 1 in the first step.
+    pub share: T,
+    /// Whether the momentum is Nesterov's.
+    pub nesterov: bool,
+    /// The decoupled weight decay; 0 for none.
+    pub decoupled_weight_decay: T,
+    /// The learning rate.
+    pub learning_rate: T,
+}
+
+/// One step of an optimizer: the new parameter and the new momentum, from the parameter `x`, the
+/// momentum `m` and the gradient `g`. Each operation is rounded once.
+///
+/// ```text
+/// g = gradient_factor * g
+/// g = copysign(clip_value, g)       if abs(g) > clip_value
+/// d = power(g)                      if the power is that of the gradient, else g
+/// d = d + (weight_decay * x)        if weight_decay is not 0
+/// m = (momentum * m) + (share * d)  if momentum is not 0
+/// u = m, or with Nesterov d + (momentum * m); without momentum d
+/// u = power(u)                      if the power is that of the momentum
+/// u = u + (decoupled_weight_decay * x)  if decoupled_weight_decay is not 0
+/// x = x - (learning_rate * u)
+/// ```
+///
+/// Before the first step `m` is -0, so that the first momentum is `d` itself, its sign of zero
+/// included.
+///
+/// Source: with [`Power::One`] the steps of SGD as PyTorch's `torch.optim.SGD` orders them; with the
+/// power of the gradient pbSGD and pbSGDM (see [`descend`]); with the power of the momentum
+/// PowerStep of Lu, Fan, Zhang and Tian, *PowerStep: Memory-Efficient Adaptive Optimization via
+/// ℓp-Norm Steepest Descent* (arXiv 2605.10335).
+///
+/// ```
+/// use rootstep::optimizer::Rule;
+/// use rootstep::reference::{Step, step};
+///
+/// let rule = Step::first(&Rule::powerstep(0.5).with_momentum(0.5));
+/// let (x, m) = step(&rule, 10.0_f32, -0.0, 16.0);
+/// assert_eq!((x, m), (8.0, 16.0)); // 10 - 0.5·√16
+/// assert_eq!(step(&rule, x, m, 8.0), (6.0, 16.0)); // 8 - 0.5·√(0.5·16 + 8)
+/// ```
+#[inline]
+#[must_use]
+pub fn step<T: Element>(step: &Step<T>, x: T, m: T, g: T) -> (T, T) {
+    let zero = T::default();
+    let g = step.gradient_factor * g;
+    let g = if g.abs() > step.clip_value { step.clip_value.copysign(g) } else { g };
+    let direction = if step.power_of == PowerOf::Gradient { power(step.power, g) } else { g };
+    let direction =
+        if step.weight_decay == zero { direction } else { direction + (step.weight_decay * x) };
+    let (m, u) = if step.momentum == zero {
+        (m, direction)
+    } else {
+        let m = (step.momentum * m) + (step.share * direction);
+        (m, if step.nesterov { direction + (step.momentum * m) } else { m })
+    };
+    let u = if step.power_of == PowerOf::Momentum { power(step.power, u) } else { u };
+    let decay = step.decoupled_weight_decay;
+    let u = if decay == zero { u } else { u + (decay * x) };
+    (x - (step.learning_rate * u), m)
+}
+
+/// Momentum as bf16: to the nearest, ties to even; f64 is rounded to f32 first.
+///
+/// ```
+/// assert_eq!(rootstep::reference::bf16_momentum(1.0 + 1.0_f32 / 128.0 + 1.0 / 256.0), 1.015625);
+/// ```
+#[cfg(feature = "half")]
+#[inline]
+#[must_use]
+pub fn bf16_momentum<T: Element>(m: T) -> T {
+    T::from_f32(half::bf16::from_f32(m.to_f32()).to_f32())
+}
+
+/// Momentum as int8: what is left of a block of at most 128 elements. f64 is rounded to f32 first,
+/// and all arithmetic is that of f32, each operation rounded once.
+///
+/// The scale `s` of the block is its largest magnitude. An element is stored as the integer nearest to
+/// `m * (127 / (s + 1e-12))`, ties to even, and read as that integer times `s / 127`. If an element is
+/// NaN or infinite, all of the block become NaN.
+///
+/// Source: the published code of PowerStep (see [`step`]), for blocks of 128.
+///
+/// ```
+/// let mut block = [127.0_f32, -1.4, 0.5];
+/// rootstep::reference::int8_momentum(&mut block);
+/// assert_eq!(block, [127.0, -1.0, 0.0]);
+/// ```
+#[allow(clippy::cast_possible_truncation, reason = "at most 127, or NaN, which becomes 0")]
+pub fn int8_momentum<T: Element>(block: &mut [T]) {
+    let nan_or_larger = |a: f32, b: f32| if a.is_nan() || a > b { a } else { b };
+    let scale = block.iter().map(|m| m.to_f32().abs()).fold(0.0, nan_or_larger);
+    let factor = 127.0 / (scale + 1e-12);
+    for m in block {
+        // Infinity times the factor zero is NaN, stored as 0; its scale makes it NaN again.
+        let code = (m.to_f32() * factor).round_ties_even() as i8;
+        *m = T::from_f32(f32::from(code) * (scale / 127.0));
+    }
 }
 
 /// The health of gradients: counts, the largest magnitude, and the L2 norm

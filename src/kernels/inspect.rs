@@ -1,7 +1,6 @@
 //! The pass that reads gradients and writes nothing: sums, the largest, counts.
 
-#[cfg(feature = "rayon")]
-use crate::parallel::Part;
+use super::Part;
 use crate::simd::{Kernel, Simd};
 use crate::{Element, Inspection};
 
@@ -58,7 +57,6 @@ impl<T: Element> Kernel for InspectBlock<'_, T> {
     }
 }
 
-#[cfg(feature = "rayon")]
 impl<T: Element> Part for InspectBlock<'_, T> {
     fn bytes(&self) -> usize {
         size_of_val(self.values)

@@ -5,8 +5,10 @@
 
 mod inspect;
 mod operations;
+mod step;
 mod update;
 
 pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
 pub(crate) use operations::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-pub(crate) use update::{Each, Operation, Place, Update};
+pub(crate) use step::{INT8_BLOCK, LeanMut, MomentumMut, StepPart};
+pub(crate) use update::{CHUNK_BYTES, Each, Operation, Part, Place, Update};

@@ -8,13 +8,13 @@ use crate::simd::{Root, Vector};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignedSqrt;
 
-impl<T: Element> Operation<T, 1> for SignedSqrt {
+impl<T: Element> Operation<T, 1, 1> for SignedSqrt {
     const ROOT: bool = true;
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, _: V, [gradient]: [V; 1]) -> V {
-        root.signed_sqrt(gradient)
+    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, _: [V; 1], [gradient]: [V; 1]) -> [V; 1] {
+        [root.signed_sqrt(gradient)]
     }
 }
 
@@ -22,13 +22,13 @@ impl<T: Element> Operation<T, 1> for SignedSqrt {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignedSqrtInPlace;
 
-impl<T: Element> Operation<T, 0> for SignedSqrtInPlace {
+impl<T: Element> Operation<T, 1, 0> for SignedSqrtInPlace {
     const ROOT: bool = true;
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, value: V, []: [V; 0]) -> V {
-        root.signed_sqrt(value)
+    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, [value]: [V; 1], []: [V; 0]) -> [V; 1] {
+        [root.signed_sqrt(value)]
     }
 }
 
@@ -38,13 +38,13 @@ pub(crate) struct Axpy<T> {
     pub(crate) alpha: T,
 }
 
-impl<T: Element> Operation<T, 1> for Axpy<T> {
+impl<T: Element> Operation<T, 1, 1> for Axpy<T> {
     const ROOT: bool = false;
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, _: Root, y: V, [x]: [V; 1]) -> V {
-        y.add(V::splat(isa, self.alpha).mul(x))
+    fn apply<V: Vector<T>>(self, isa: V::Isa, _: Root, [y]: [V; 1], [x]: [V; 1]) -> [V; 1] {
+        [y.add(V::splat(isa, self.alpha).mul(x))]
     }
 }
 
@@ -54,13 +54,19 @@ pub(crate) struct Descend<T> {
     pub(crate) learning_rate: T,
 }
 
-impl<T: Element> Operation<T, 1> for Descend<T> {
+impl<T: Element> Operation<T, 1, 1> for Descend<T> {
     const ROOT: bool = true;
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, parameter: V, [gradient]: [V; 1]) -> V {
-        parameter.sub(V::splat(isa, self.learning_rate).mul(root.signed_sqrt(gradient)))
+    fn apply<V: Vector<T>>(
+        self,
+        isa: V::Isa,
+        root: Root,
+        [parameter]: [V; 1],
+        [gradient]: [V; 1],
+    ) -> [V; 1] {
+        [parameter.sub(V::splat(isa, self.learning_rate).mul(root.signed_sqrt(gradient)))]
     }
 }
 
@@ -70,7 +76,7 @@ pub(crate) struct DescendInto<T> {
     pub(crate) learning_rate: T,
 }
 
-impl<T: Element> Operation<T, 2> for DescendInto<T> {
+impl<T: Element> Operation<T, 1, 2> for DescendInto<T> {
     const ROOT: bool = true;
     const IN_PLACE: bool = false;
 
@@ -79,11 +85,11 @@ impl<T: Element> Operation<T, 2> for DescendInto<T> {
         self,
         isa: V::Isa,
         root: Root,
-        _: V,
+        _: [V; 1],
         [parameter, gradient]: [V; 2],
-    ) -> V {
+    ) -> [V; 1] {
         let Self { learning_rate } = self;
-        Descend { learning_rate }.apply(isa, root, parameter, [gradient])
+        Descend { learning_rate }.apply(isa, root, [parameter], [gradient])
     }
 }
 
@@ -93,13 +99,13 @@ pub(crate) struct AxpyInto<T> {
     pub(crate) alpha: T,
 }
 
-impl<T: Element> Operation<T, 2> for AxpyInto<T> {
+impl<T: Element> Operation<T, 1, 2> for AxpyInto<T> {
     const ROOT: bool = false;
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, _: V, [y, x]: [V; 2]) -> V {
+    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, _: [V; 1], [y, x]: [V; 2]) -> [V; 1] {
         let Self { alpha } = self;
-        Axpy { alpha }.apply(isa, root, y, [x])
+        Axpy { alpha }.apply(isa, root, [y], [x])
     }
 }

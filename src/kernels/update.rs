@@ -2,17 +2,23 @@
 
 use crate::Element;
 use crate::element::Sealed;
-#[cfg(feature = "rayon")]
-use crate::parallel::Part;
 use crate::simd::{Kernel, Lanes, Portable, Root, Scalar, Simd, Streaming, Vector, prefetch};
-use std::array;
 use std::sync::OnceLock;
+use std::{array, iter};
 
-/// What happens to one element of the output, as an expression over registers.
-pub(crate) trait Operation<T: Element, const INPUTS: usize>: Copy + Send + Sync {
-    /// The new value of the output, from its `old` value and the inputs. An operation that ignores
-    /// `old` costs no read of it; one that takes a square root takes it by `root`.
-    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, old: V, inputs: [V; INPUTS]) -> V;
+/// What happens to one element of each output, as an expression over registers.
+pub(crate) trait Operation<T: Element, const OUTPUTS: usize, const INPUTS: usize>:
+    Copy + Send + Sync
+{
+    /// The new values of the outputs, from their `old` values and the inputs. An operation that
+    /// ignores `old` costs no read of it; one that takes a square root takes it by `root`.
+    fn apply<V: Vector<T>>(
+        self,
+        isa: V::Isa,
+        root: Root,
+        old: [V; OUTPUTS],
+        inputs: [V; INPUTS],
+    ) -> [V; OUTPUTS];
 
     /// Whether it takes a square root. A core waiting for roots reaches the next loads too late to
     /// keep the memory busy, so the loop prefetches for it.
@@ -23,12 +29,13 @@ pub(crate) trait Operation<T: Element, const INPUTS: usize>: Copy + Send + Sync 
 }
 
 /// An operation and the slices it is applied to:
-/// `output[i] = operation(output[i], [inputs[0][i], inputs[1][i], ..])`.
+/// `outputs[..][i] = operation(outputs[..][i], inputs[..][i])`.
 #[derive(Debug)]
-pub(crate) struct Update<'a, T, O, const INPUTS: usize> {
+pub(crate) struct Update<'a, T, O, const OUTPUTS: usize, const INPUTS: usize> {
     pub(crate) operation: O,
-    pub(crate) output: &'a mut [T],
-    /// Each as long as `output`.
+    /// At least one; each as long as the first.
+    pub(crate) outputs: [&'a mut [T]; OUTPUTS],
+    /// Each as long as the outputs.
     pub(crate) inputs: [&'a [T]; INPUTS],
     /// Where the slices are.
     pub(crate) place: Place,
@@ -63,7 +70,9 @@ impl Place {
     }
 }
 
-impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update<'_, T, O, INPUTS> {
+impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize> Kernel
+    for Update<'_, T, O, OUTPUTS, INPUTS>
+{
     /// Registers of the widest kind while they fit, then those of 128 bits, then single elements.
     /// Each lane computes the same expression at every width, so an element's result does not
     /// depend on its place.
@@ -81,11 +90,23 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Kernel for Update
     }
 }
 
-#[cfg(feature = "rayon")]
-impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Part for Update<'_, T, O, INPUTS> {
+impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize> Part
+    for Update<'_, T, O, OUTPUTS, INPUTS>
+{
     fn bytes(&self) -> usize {
-        size_of_val(self.output)
+        size_of_val(self.outputs[0])
     }
+}
+
+/// The bytes that a thread takes at a time: some ten microseconds of work or more, so that taking
+/// them costs nothing, and few enough that the threads end together.
+pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
+
+/// A piece of work that one thread takes.
+pub(crate) trait Part: Kernel + Send {
+    /// Its share of the bytes of the whole.
+    #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all"))]
+    fn bytes(&self) -> usize;
 }
 
 /// Several updates, one after the other, within one entry into the instruction set.
@@ -119,28 +140,36 @@ const LINE_BYTES: usize = 64;
 
 type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
 
-impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, INPUTS> {
-    /// The same update in parts of `bytes` of the output; the last may be shorter.
-    #[cfg(feature = "rayon")]
-    pub(crate) fn chunks(self, bytes: usize) -> impl Iterator<Item = Self> + Send {
+impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize>
+    Update<'_, T, O, OUTPUTS, INPUTS>
+{
+    /// The same update in parts of `bytes` of an output; the last may be shorter.
+    pub(crate) fn chunks(mut self, bytes: usize) -> impl Iterator<Item = Self> + Send {
         let length = bytes / size_of::<T>();
-        let Self { operation, output, inputs, place } = self;
-        output.chunks_mut(length).enumerate().map(move |(i, output)| {
-            let inputs = inputs.map(|input| &input[i * length..][..output.len()]);
-            Self { operation, output, inputs, place }
+        iter::from_fn(move || {
+            let length = length.min(self.outputs[0].len());
+            (length > 0).then(|| self.split_off(length))
         })
+    }
+
+    /// Takes the first `length` elements away.
+    #[inline(always)]
+    fn split_off(&mut self, length: usize) -> Self {
+        let Self { operation, place, .. } = *self;
+        let outputs = self.outputs.each_mut().map(|output| take_front(output, length));
+        let inputs = self.inputs.map(|input| &input[..length]);
+        self.inputs = self.inputs.map(|input| &input[length..]);
+        Self { operation, outputs, inputs, place }
     }
 
     /// Updates the front of the slices up to where the output is aligned to a cache line, and
     /// returns the rest.
     #[inline(always)]
-    fn aligned(self) -> Self {
-        let Self { operation, output, inputs, place } = self;
+    fn aligned(mut self) -> Self {
+        let output = &self.outputs[0];
         let front = output.as_ptr().align_offset(LINE_BYTES).min(output.len());
-        let (front, output) = output.split_at_mut(front);
-        let inputs = inputs.map(|input| input.split_at(front.len()));
-        Self { operation, output: front, inputs: inputs.map(|(front, _)| front), place }.narrow();
-        Self { operation, output, inputs: inputs.map(|(_, rest)| rest), place }
+        self.split_off(front).narrow();
+        self
     }
 
     /// Updates slices too short for wide registers.
@@ -153,12 +182,13 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
     /// Updates the front of the slices in whole registers of `S`, and returns the rest.
     #[inline(always)]
     fn whole_registers<S: Simd, const PREFETCH: bool, const STREAM: bool>(self, isa: S) -> Self {
-        let Self { operation, output, inputs, place } = self;
-        let length = output.len();
-        let (registers, output) = LanesOf::<T, S>::chunks_mut(output);
+        let Self { operation, mut outputs, inputs, place } = self;
+        let length = outputs[0].len();
         let inputs = inputs.map(|input| LanesOf::<T, S>::chunks(&input[..length]));
-        let (blocks, singles) = registers.as_chunks_mut::<BLOCK>();
         let input_blocks = inputs.map(|(registers, _)| registers.as_chunks::<BLOCK>());
+        let mut registers =
+            outputs.each_mut().map(|output| LanesOf::<T, S>::chunks_mut(&mut output[..length]).0);
+        let mut blocks = registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().0);
 
         let share = match (O::ROOT, PREFETCH && !STREAM) {
             (false, _) => 0,
@@ -166,27 +196,40 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
             (true, true) => T::Vector::<S>::REFINED_OF_FOUR_FAR,
         };
         let streaming = if STREAM { Some(Streaming::start()) } else { None };
-        for b in 0..blocks.len() {
-            let block = &mut blocks[b];
+        for b in 0..blocks[0].len() {
+            let outputs = blocks.each_mut().map(|blocks| &mut blocks[b]);
             let inputs = input_blocks.map(|(blocks, _)| &blocks[b]);
             if PREFETCH && O::ROOT {
                 if O::IN_PLACE {
-                    prefetch(block, PREFETCH_AHEAD_BYTES);
+                    for output in &outputs {
+                        prefetch(*output, PREFETCH_AHEAD_BYTES);
+                    }
                 }
                 for input in inputs {
                     prefetch(input, PREFETCH_AHEAD_BYTES);
                 }
             }
-            apply_to_block(isa, share, operation, block, inputs, streaming.as_ref());
+            apply_to_block(isa, share, operation, outputs, inputs, streaming.as_ref());
         }
-        let input_singles = input_blocks.map(|(_, singles)| singles);
-        for (i, single) in singles.iter_mut().enumerate() {
-            let (single, inputs) =
-                (array::from_mut(single), input_singles.map(|s| array::from_ref(&s[i])));
-            apply_to_block(isa, 0, operation, single, inputs, streaming.as_ref());
+        let mut singles =
+            registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().1);
+        for i in 0..singles[0].len() {
+            let outputs = singles.each_mut().map(|singles| array::from_mut(&mut singles[i]));
+            let inputs = input_blocks.map(|(_, singles)| array::from_ref(&singles[i]));
+            apply_to_block(isa, 0, operation, outputs, inputs, streaming.as_ref());
         }
-        Self { operation, output, inputs: inputs.map(|(_, rest)| rest), place }
+        let outputs = outputs.map(|output| LanesOf::<T, S>::chunks_mut(output).1);
+        Self { operation, outputs, inputs: inputs.map(|(_, rest)| rest), place }
     }
+}
+
+/// Takes the first `length` elements away.
+#[inline(always)]
+#[allow(clippy::mut_mut, reason = "the slice itself is shortened")]
+pub(super) fn take_front<'a, E>(slice: &mut &'a mut [E], length: usize) -> &'a mut [E] {
+    let (front, rest) = std::mem::take(slice).split_at_mut(length);
+    *slice = rest;
+    front
 }
 
 /// Applies `operation` to each register, the first `refined` with refined roots; then writes them,
@@ -195,29 +238,32 @@ impl<T: Element, O: Operation<T, INPUTS>, const INPUTS: usize> Update<'_, T, O, 
 #[inline(always)]
 fn apply_to_block<
     T: Element,
-    O: Operation<T, INPUTS>,
+    O: Operation<T, OUTPUTS, INPUTS>,
     S: Simd,
+    const OUTPUTS: usize,
     const INPUTS: usize,
     const N: usize,
 >(
     isa: S,
     refined: usize,
     operation: O,
-    output: &mut [LanesOf<T, S>; N],
+    outputs: [&mut [LanesOf<T, S>; N]; OUTPUTS],
     inputs: [&[LanesOf<T, S>; N]; INPUTS],
     streaming: Option<&Streaming>,
 ) {
-    let mut new = [T::Vector::<S>::splat(isa, T::default()); N];
+    let mut new = [[T::Vector::<S>::splat(isa, T::default()); OUTPUTS]; N];
     for (i, new) in new.iter_mut().enumerate() {
         let root = if i < refined { Root::Refined } else { Root::Direct };
-        let old = T::Vector::<S>::load(isa, &output[i]);
+        let old = outputs.each_ref().map(|output| T::Vector::<S>::load(isa, &output[i]));
         let inputs = inputs.map(|input| T::Vector::<S>::load(isa, &input[i]));
         *new = operation.apply(isa, root, old, inputs);
     }
-    for (new, lanes) in new.into_iter().zip(output) {
-        match streaming {
-            Some(streaming) => new.stream(lanes, streaming),
-            None => new.store(lanes),
+    for (k, output) in outputs.into_iter().enumerate() {
+        for (new, lanes) in new.iter().zip(output) {
+            match streaming {
+                Some(streaming) => new[k].stream(lanes, streaming),
+                None => new[k].store(lanes),
+            }
         }
     }
 }
@@ -250,7 +296,7 @@ mod tests {
 
     /// Applies `operation` as if the slices were at each place, at every length over two of the
     /// widest blocks and every offset within a cache line.
-    fn check<O: Operation<f32, INPUTS>, const INPUTS: usize>(
+    fn check<O: Operation<f32, 1, INPUTS>, const INPUTS: usize>(
         operation: O,
         specified: impl Fn(f32, [f32; INPUTS]) -> f32,
     ) {
@@ -264,8 +310,8 @@ mod tests {
                     let range = offset..offset + length;
                     let mut output = old.clone();
                     let inputs = std::array::from_fn(|k| &input[k][range.clone()]);
-                    let slice = &mut output[range.clone()];
-                    level.run(Update { operation, output: slice, inputs, place });
+                    let outputs = [&mut output[range.clone()]];
+                    level.run(Update { operation, outputs, inputs, place });
                     for i in 0..200 {
                         let new = specified(old[i], std::array::from_fn(|k| input[k][i]));
                         let expected = if range.contains(&i) { new } else { old[i] };

@@ -80,6 +80,33 @@ impl Vector<f32> for F32x8 {
         Self(unsafe { _mm256_mul_ps(self.0, other.0) })
     }
     #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        #[inline]
+        #[target_feature(enable = "avx")]
+        fn abs(value: __m256) -> __m256 {
+            _mm256_andnot_ps(_mm256_set1_ps(-0.0), value)
+        }
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { abs(self.0) })
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        // The minimum and the maximum are their second operand where one is NaN.
+        #[inline]
+        #[target_feature(enable = "avx")]
+        fn clamp(value: __m256, limit: __m256) -> __m256 {
+            let lowest = _mm256_xor_ps(limit, _mm256_set1_ps(-0.0));
+            _mm256_max_ps(lowest, _mm256_min_ps(limit, value))
+        }
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { clamp(self.0, limit.0) })
+    }
+    #[inline(always)]
     fn signed_sqrt(self) -> Self {
         #[inline]
         #[target_feature(enable = "avx")]
@@ -137,6 +164,33 @@ impl Vector<f64> for F64x4 {
     fn mul(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx.
         Self(unsafe { _mm256_mul_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { _mm256_div_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        #[inline]
+        #[target_feature(enable = "avx")]
+        fn abs(value: __m256d) -> __m256d {
+            _mm256_andnot_pd(_mm256_set1_pd(-0.0), value)
+        }
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { abs(self.0) })
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        // The minimum and the maximum are their second operand where one is NaN.
+        #[inline]
+        #[target_feature(enable = "avx")]
+        fn clamp(value: __m256d, limit: __m256d) -> __m256d {
+            let lowest = _mm256_xor_pd(limit, _mm256_set1_pd(-0.0));
+            _mm256_max_pd(lowest, _mm256_min_pd(limit, value))
+        }
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { clamp(self.0, limit.0) })
     }
     #[inline(always)]
     fn signed_sqrt(self) -> Self {

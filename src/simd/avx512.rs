@@ -98,6 +98,28 @@ impl Vector<f32> for F32x16 {
         Self(unsafe { _mm512_mul_ps(self.0, other.0) })
     }
     #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_abs_ps(self.0) })
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        // The minimum and the maximum are their second operand where one is NaN.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn clamp(value: __m512, limit: __m512) -> __m512 {
+            let lowest = _mm512_sub_ps(_mm512_setzero_ps(), limit);
+            _mm512_max_ps(lowest, _mm512_min_ps(limit, value))
+        }
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { clamp(self.0, limit.0) })
+    }
+    #[inline(always)]
     fn signed_sqrt(self) -> Self {
         #[inline]
         #[target_feature(enable = "avx512f")]
@@ -212,6 +234,28 @@ impl Vector<f64> for F64x8 {
     fn mul(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { _mm512_mul_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_div_pd(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_abs_pd(self.0) })
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        // The minimum and the maximum are their second operand where one is NaN.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn clamp(value: __m512d, limit: __m512d) -> __m512d {
+            let lowest = _mm512_sub_pd(_mm512_setzero_pd(), limit);
+            _mm512_max_pd(lowest, _mm512_min_pd(limit, value))
+        }
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { clamp(self.0, limit.0) })
     }
     #[inline(always)]
     fn signed_sqrt(self) -> Self {

@@ -79,6 +79,13 @@ pub trait Vector<T>: Copy {
     fn sub(self, other: Self) -> Self;
     /// `self * other`
     fn mul(self, other: Self) -> Self;
+    /// `self / other`
+    fn div(self, other: Self) -> Self;
+    /// `abs(self)`
+    fn abs(self) -> Self;
+    /// `copysign(limit, self)` where `abs(self) > limit`, else `self`: NaN stays NaN. The limit is
+    /// positive.
+    fn clamp_magnitude(self, limit: Self) -> Self;
     /// `copysign(sqrt(abs(self)), self)`
     fn signed_sqrt(self) -> Self;
 

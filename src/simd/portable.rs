@@ -50,6 +50,19 @@ impl Vector<f32> for f32x4 {
         self * other
     }
     #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self / other
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self & !Self::splat(-0.0)
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        let sign = self & Self::splat(-0.0);
+        (self ^ sign).simd_gt(limit).select(limit | sign, self)
+    }
+    #[inline(always)]
     fn signed_sqrt(self) -> Self {
         let sign = self & Self::splat(-0.0);
         (self ^ sign).sqrt() | sign
@@ -83,6 +96,19 @@ impl Vector<f64> for f64x2 {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         self * other
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self / other
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        self & !Self::splat(-0.0)
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        let sign = self & Self::splat(-0.0);
+        (self ^ sign).simd_gt(limit).select(limit | sign, self)
     }
     #[inline(always)]
     fn signed_sqrt(self) -> Self {

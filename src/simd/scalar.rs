@@ -50,6 +50,18 @@ impl<T: Element> Vector<T> for Lane<T> {
         Self(self.0 * other.0)
     }
     #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(self.0 / other.0)
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.0.abs())
+    }
+    #[inline(always)]
+    fn clamp_magnitude(self, limit: Self) -> Self {
+        if self.0.abs() > limit.0 { Self(limit.0.copysign(self.0)) } else { self }
+    }
+    #[inline(always)]
     fn signed_sqrt(self) -> Self {
         Self(reference::signed_sqrt(self.0))
     }

@@ -53,6 +53,8 @@ pub trait Float: Element + bytemuck::Pod {
     /// Lanes of the widest register.
     const LANES: usize;
     fn from_random(bits: u64) -> Self;
+    /// The nearest value.
+    fn from_f64(value: f64) -> Self;
     fn bits(self) -> u64;
     fn is_nan(self) -> bool;
     /// A value of every class and every border between classes.
@@ -64,6 +66,10 @@ impl Float for f32 {
     #[allow(clippy::cast_possible_truncation, reason = "the upper bits are as good as any")]
     fn from_random(bits: u64) -> Self {
         Self::from_bits((bits >> 32) as u32)
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
+    fn from_f64(value: f64) -> Self {
+        value as Self
     }
     fn bits(self) -> u64 {
         self.to_bits().into()
@@ -97,6 +103,9 @@ impl Float for f64 {
     const LANES: usize = 8;
     fn from_random(bits: u64) -> Self {
         Self::from_bits(bits)
+    }
+    fn from_f64(value: f64) -> Self {
+        value
     }
     fn bits(self) -> u64 {
         self.to_bits()

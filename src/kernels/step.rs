@@ -1,0 +1,258 @@
+//! The step of an optimizer: everything that happens to an element, in one pass.
+
+use super::update::take_front;
+use super::{CHUNK_BYTES, Operation, Part, Place, Update};
+use crate::Element;
+use crate::optimizer::{Power, PowerOf};
+use crate::reference::Step;
+use crate::simd::{Kernel, Root, Simd, Vector};
+use std::iter;
+
+/// Without momentum: the parameters alone are written.
+impl<T: Element> Operation<T, 1, 1> for Step<T> {
+    const ROOT: bool = true;
+    const IN_PLACE: bool = true;
+
+    #[inline(always)]
+    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, [x]: [V; 1], [g]: [V; 1]) -> [V; 1] {
+        let direction = self.direction(isa, root, x, g);
+        [self.stepped(isa, root, x, direction)]
+    }
+}
+
+/// With momentum: the parameters and the momentum are written.
+impl<T: Element> Operation<T, 2, 1> for Step<T> {
+    const ROOT: bool = true;
+    const IN_PLACE: bool = true;
+
+    #[inline(always)]
+    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, [x, m]: [V; 2], [g]: [V; 1]) -> [V; 2] {
+        let direction = self.direction(isa, root, x, g);
+        let momentum = V::splat(isa, self.momentum);
+        let m = momentum.mul(m).add(V::splat(isa, self.share).mul(direction));
+        let ahead = if self.nesterov { direction.add(momentum.mul(m)) } else { m };
+        [self.stepped(isa, root, x, ahead), m]
+    }
+}
+
+impl<T: Element> Step<T> {
+    /// What goes into the momentum.
+    #[inline(always)]
+    fn direction<V: Vector<T>>(self, isa: V::Isa, root: Root, x: V, g: V) -> V {
+        let g = V::splat(isa, self.gradient_factor).mul(g);
+        let g = g.clamp_magnitude(V::splat(isa, self.clip_value));
+        let d = self.power_if(PowerOf::Gradient, isa, root, g);
+        add_decay(isa, d, self.weight_decay, x)
+    }
+
+    /// The new parameter, from what comes out of the momentum.
+    #[inline(always)]
+    fn stepped<V: Vector<T>>(self, isa: V::Isa, root: Root, x: V, u: V) -> V {
+        let u = self.power_if(PowerOf::Momentum, isa, root, u);
+        let u = add_decay(isa, u, self.decoupled_weight_decay, x);
+        x.sub(V::splat(isa, self.learning_rate).mul(u))
+    }
+
+    #[inline(always)]
+    fn power_if<V: Vector<T>>(self, place: PowerOf, isa: V::Isa, root: Root, v: V) -> V {
+        if self.power_of != place {
+            return v;
+        }
+        match self.power {
+            Power::Zero => {
+                let up = V::splat(isa, T::UP);
+                v.mul(up).mul(up).clamp_magnitude(V::splat(isa, T::ONE))
+            }
+            Power::Quarter => root.signed_sqrt(root.signed_sqrt(v)),
+            Power::Half => root.signed_sqrt(v),
+            Power::ThreeQuarters => {
+                let s = root.signed_sqrt(v);
+                s.mul(root.signed_sqrt(s).abs())
+            }
+            Power::One => v,
+            Power::Smoothed { epsilon } => {
+                v.div(root.signed_sqrt(v.abs().add(V::splat(isa, epsilon))))
+            }
+        }
+    }
+}
+
+/// `d + (decay * x)`, left out where there is none: 0 * ∞ is NaN.
+#[inline(always)]
+fn add_decay<T: Element, V: Vector<T>>(isa: V::Isa, d: V, decay: T, x: V) -> V {
+    if decay == T::default() { d } else { d.add(V::splat(isa, decay).mul(x)) }
+}
+
+/// The momentum of some elements, in its format.
+#[derive(Debug)]
+pub(crate) enum MomentumMut<'a, T> {
+    /// The rule has none.
+    None,
+    Full(&'a mut [T]),
+    Lean(LeanMut<'a>),
+}
+
+/// Momentum in a smaller type, which is unpacked for the step and packed again.
+#[derive(Debug)]
+pub(crate) enum LeanMut<'a> {
+    #[cfg(feature = "half")]
+    Bf16(&'a mut [half::bf16]),
+    /// With the scale of each block of [`INT8_BLOCK`].
+    Int8 { codes: &'a mut [i8], scales: &'a mut [f32] },
+}
+
+/// The elements that share a scale.
+pub(crate) const INT8_BLOCK: usize = 128;
+
+/// Elements of lean momentum that are unpacked at a time: few enough to stay in L1, many enough that
+/// the call of the step costs nothing.
+const UNPACKED: usize = 8 * INT8_BLOCK;
+
+/// The step on some elements of a tensor.
+#[derive(Debug)]
+pub(crate) struct StepPart<'a, T> {
+    pub(crate) step: Step<T>,
+    pub(crate) parameters: &'a mut [T],
+    /// As many.
+    pub(crate) gradient: &'a [T],
+    /// As many.
+    pub(crate) momentum: MomentumMut<'a, T>,
+    pub(crate) place: Place,
+}
+
+impl<T: Element> Part for StepPart<'_, T> {
+    fn bytes(&self) -> usize {
+        size_of_val(self.parameters)
+    }
+}
+
+impl<T: Element> Kernel for StepPart<'_, T> {
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        let Self { step: operation, parameters, gradient, momentum, place } = self;
+        let inputs = [gradient];
+        match momentum {
+            MomentumMut::None => {
+                Update { operation, outputs: [parameters], inputs, place }.call(isa);
+            }
+            MomentumMut::Full(momentum) => {
+                Update { operation, outputs: [parameters, momentum], inputs, place }.call(isa);
+            }
+            MomentumMut::Lean(mut momentum) => {
+                let mut unpacked = [T::default(); UNPACKED];
+                let gradients = gradient.chunks(UNPACKED);
+                for (parameters, gradient) in parameters.chunks_mut(UNPACKED).zip(gradients) {
+                    let full = &mut unpacked[..parameters.len()];
+                    let mut lean = momentum.split_off(full.len());
+                    lean.unpack(full);
+                    let (outputs, inputs) = ([parameters, &mut *full], [gradient]);
+                    // A call, so that the step is there once.
+                    isa.run(Update { operation, outputs, inputs, place });
+                    lean.pack(full);
+                }
+            }
+        }
+    }
+}
+
+impl<T: Element> StepPart<'_, T> {
+    /// The same step in parts that a thread takes at a time.
+    pub(crate) fn chunks(mut self) -> impl Iterator<Item = Self> + Send {
+        let length = CHUNK_BYTES / size_of::<T>();
+        const { assert!((CHUNK_BYTES / size_of::<T>()).is_multiple_of(INT8_BLOCK)) };
+        iter::from_fn(move || {
+            let length = length.min(self.parameters.len());
+            (length > 0).then(|| self.split_off(length))
+        })
+    }
+
+    /// Takes the first `length` elements away: whole blocks, or all.
+    fn split_off(&mut self, length: usize) -> Self {
+        let momentum = match &mut self.momentum {
+            MomentumMut::None => MomentumMut::None,
+            MomentumMut::Full(momentum) => MomentumMut::Full(take_front(momentum, length)),
+            MomentumMut::Lean(momentum) => MomentumMut::Lean(momentum.split_off(length)),
+        };
+        let (gradient, rest) = self.gradient.split_at(length);
+        self.gradient = rest;
+        let Self { step, place, .. } = *self;
+        Self {
+            step,
+            parameters: take_front(&mut self.parameters, length),
+            gradient,
+            momentum,
+            place,
+        }
+    }
+}
+
+impl<'a> LeanMut<'a> {
+    /// Takes the first `length` elements away: whole blocks, or all.
+    #[inline(always)]
+    fn split_off(&mut self, length: usize) -> LeanMut<'a> {
+        match self {
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => LeanMut::Bf16(take_front(values, length)),
+            Self::Int8 { codes, scales } => LeanMut::Int8 {
+                codes: take_front(codes, length),
+                scales: take_front(scales, length.div_ceil(INT8_BLOCK)),
+            },
+        }
+    }
+
+    /// Writes the momentum to `full`, which is as long.
+    #[inline(always)]
+    fn unpack<T: Element>(&self, full: &mut [T]) {
+        match self {
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => {
+                for (full, value) in full.iter_mut().zip(values.iter()) {
+                    *full = T::from_f32(value.to_f32());
+                }
+            }
+            Self::Int8 { codes, scales } => {
+                let blocks = codes.chunks(INT8_BLOCK).zip(scales.iter());
+                for (full, (codes, scale)) in full.chunks_mut(INT8_BLOCK).zip(blocks) {
+                    let unit = scale / 127.0;
+                    for (full, &code) in full.iter_mut().zip(codes) {
+                        *full = T::from_f32(f32::from(code) * unit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the momentum from `full`, which is as long.
+    #[inline(always)]
+    fn pack<T: Element>(&mut self, full: &[T]) {
+        match self {
+            #[cfg(feature = "half")]
+            Self::Bf16(values) => {
+                for (value, full) in values.iter_mut().zip(full) {
+                    *value = half::bf16::from_f32(full.to_f32());
+                }
+            }
+            Self::Int8 { codes, scales } => {
+                let blocks = codes.chunks_mut(INT8_BLOCK).zip(scales.iter_mut());
+                for (full, (codes, scale)) in full.chunks(INT8_BLOCK).zip(blocks) {
+                    // The bits of magnitudes are in the order of the magnitudes, NaN above all.
+                    let largest = full.iter().map(|m| m.to_f32().abs().to_bits()).fold(0, u32::max);
+                    *scale = f32::from_bits(largest);
+                    let factor = 127.0 / (*scale + 1e-12);
+                    for (code, m) in codes.iter_mut().zip(full) {
+                        *code = nearest_i8(m.to_f32() * factor);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The nearest integer, ties to even, of a number within ±127.5; 0 of all others.
+#[inline(always)]
+fn nearest_i8(value: f32) -> i8 {
+    /// Where a float's last place is 1: adding it rounds to an integer, which is in the last byte.
+    const INTEGERS: f32 = 1.5 * 8_388_608.0;
+    let value = if value.abs() < 127.5 { value } else { 0.0 };
+    (value + INTEGERS).to_bits().to_le_bytes()[0].cast_signed()
+}

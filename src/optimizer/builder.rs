@@ -1,0 +1,157 @@
+//! The settings of an optimizer, validated together.
+
+use super::rule::positive;
+use super::{Optimizer, Rule, state};
+use crate::{Element, Error, Executor, Level};
+use std::marker::PhantomData;
+
+/// What happens if a gradient is NaN or infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum NonFinite {
+    /// The step is taken as if nothing were: IEEE 754 decides what comes out. Costs nothing.
+    #[default]
+    Propagate,
+    /// The step is not taken, and reported as such: what dynamic loss scaling needs.
+    Skip,
+    /// The step is not taken, and an error names the first such element.
+    Error,
+}
+
+/// Builds an [`Optimizer`].
+///
+/// ```
+/// use rootstep::optimizer::{NonFinite, Optimizer, Rule};
+///
+/// # fn main() -> Result<(), rootstep::Error> {
+/// let optimizer: Optimizer<f32> = Optimizer::builder(Rule::powerstep(0.01))
+///     .group(Rule::sgd(0.1), [1, 3]) // The biases, say.
+///     .clip_norm(1.0)
+///     .non_finite(NonFinite::Skip)
+///     .build()?;
+/// assert_eq!(optimizer.groups().len(), 2);
+///
+/// let error = Optimizer::<f32>::builder(Rule::sgd(-1.0)).build().unwrap_err();
+/// assert_eq!(error.to_string(), "the learning rate is -1; allowed: a finite number, 0 or more");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder<T> {
+    groups: Vec<(Rule, Vec<usize>)>,
+    gradient_scale: f64,
+    clip_norm: Option<f64>,
+    clip_value: Option<f64>,
+    non_finite: NonFinite,
+    inspect: bool,
+    executor: Option<Executor>,
+    element: PhantomData<T>,
+}
+
+impl<T: Element> Builder<T> {
+    pub(super) fn new(rule: Rule) -> Self {
+        Self {
+            groups: vec![(rule, Vec::new())],
+            gradient_scale: 1.0,
+            clip_norm: None,
+            clip_value: None,
+            non_finite: NonFinite::default(),
+            inspect: false,
+            executor: None,
+            element: PhantomData,
+        }
+    }
+
+    /// A group of tensors, by their places in the model, that follow a rule of their own.
+    pub fn group(mut self, rule: Rule, tensors: impl IntoIterator<Item = usize>) -> Self {
+        self.groups.push((rule, tensors.into_iter().collect()));
+        self
+    }
+
+    /// What every gradient is multiplied by before anything else: 1/scale under loss scaling, 1/n to
+    /// average n gradients that were added up. The default is 1.
+    pub fn gradient_scale(mut self, gradient_scale: f64) -> Self {
+        self.gradient_scale = gradient_scale;
+        self
+    }
+
+    /// Multiplies all gradients by limit / norm if their global norm, after the gradient scale, is
+    /// above the limit (Pascanu, Mikolov and Bengio, ICML 2013). A norm of NaN makes them NaN, as in
+    /// PyTorch; unlike there, nothing is added to the norm. Needs another pass over the gradients.
+    pub fn clip_norm(mut self, limit: f64) -> Self {
+        self.clip_norm = Some(limit);
+        self
+    }
+
+    /// Limits the magnitude of each element of the gradients, after their scale and clipping by norm.
+    pub fn clip_value(mut self, limit: f64) -> Self {
+        self.clip_value = Some(limit);
+        self
+    }
+
+    /// What happens if a gradient, as it is given, is NaN or infinite. All but the default needs
+    /// another pass over the gradients.
+    pub fn non_finite(mut self, non_finite: NonFinite) -> Self {
+        self.non_finite = non_finite;
+        self
+    }
+
+    /// Inspects the gradients at each step, for the report.
+    pub fn inspect(mut self) -> Self {
+        self.inspect = true;
+        self
+    }
+
+    /// The instruction set and the threads; the default is that of [`Executor`].
+    pub fn executor(mut self, executor: Executor) -> Self {
+        self.executor = Some(executor);
+        self
+    }
+
+    /// The optimizer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`], which names the setting, if a number is out of its range, if settings
+    /// contradict each other, or if a tensor is in two groups; [`Error::UnknownLevel`] and
+    /// [`Error::UnavailableLevel`] if no executor was given and `ROOTSTEP_LEVEL` names no available
+    /// level.
+    pub fn build(self) -> Result<Optimizer<T>, Error> {
+        positive::<T>("the gradient scale", self.gradient_scale)?;
+        self.clip_norm.map_or(Ok(()), |limit| positive::<T>("the limit of the norm", limit))?;
+        self.clip_value.map_or(Ok(()), |limit| positive::<T>("the limit of the values", limit))?;
+        let mut group_of: Vec<Option<usize>> = Vec::new();
+        for (group, (rule, tensors)) in self.groups.iter().enumerate() {
+            rule.validate::<T>()?;
+            for &tensor in tensors {
+                /// More tensors than any model has; a larger number is a mistake.
+                const MOST: usize = 1 << 24;
+                if tensor >= MOST {
+                    let allowed = format!("below {MOST}");
+                    return Err(Error::invalid("a tensor of a group", tensor, allowed));
+                }
+                group_of.resize(group_of.len().max(tensor + 1), None);
+                if let Some(other) = group_of[tensor].replace(group) {
+                    let allowed = format!("a tensor in one group only; it is in {other} too");
+                    return Err(Error::invalid("a tensor of a group", tensor, allowed));
+                }
+            }
+        }
+        Ok(Optimizer {
+            groups: self.groups.into_iter().map(|(rule, _)| rule).collect(),
+            group_of: group_of.into_iter().map(Option::unwrap_or_default).collect(),
+            gradient_scale: self.gradient_scale,
+            clip_norm: self.clip_norm,
+            clip_value: self.clip_value,
+            non_finite: self.non_finite,
+            inspect: self.inspect,
+            executor: match self.executor {
+                Some(executor) => executor,
+                None => Executor::new(Level::from_env()?),
+            },
+            state: state::Tensors::default(),
+        })
+    }
+}

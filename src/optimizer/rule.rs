@@ -1,0 +1,295 @@
+//! The update rule of a group of parameters.
+
+use crate::reference::Step;
+use crate::{Element, Error};
+
+/// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Power<T = f64> {
+    /// The sign alone: signSGD.
+    Zero,
+    /// The fourth root.
+    Quarter,
+    /// The square root: the normalisation of this crate.
+    Half,
+    /// Between the square root and the plain gradient.
+    ThreeQuarters,
+    /// The plain gradient: SGD.
+    One,
+    /// `v / sqrt(|v| + epsilon)`: the square root, but linear near zero.
+    Smoothed {
+        /// Positive. It is about the magnitude below which the power is linear.
+        epsilon: T,
+    },
+}
+
+impl Power {
+    fn cast<T: Element>(self) -> Power<T> {
+        match self {
+            Self::Zero => Power::Zero,
+            Self::Quarter => Power::Quarter,
+            Self::Half => Power::Half,
+            Self::ThreeQuarters => Power::ThreeQuarters,
+            Self::One => Power::One,
+            Self::Smoothed { epsilon } => Power::Smoothed { epsilon: T::nearest(epsilon) },
+        }
+    }
+}
+
+/// What the power is taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum PowerOf {
+    /// The gradient, before momentum and weight decay: pbSGD.
+    Gradient,
+    /// The momentum: PowerStep.
+    Momentum,
+}
+
+/// How the momentum is kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum MomentumFormat {
+    /// In the type of the parameters.
+    Full,
+    /// In 2 bytes: the upper half of an f32, as
+    /// [`reference::bf16_momentum`](crate::reference::bf16_momentum) specifies.
+    #[cfg(feature = "half")]
+    Bf16,
+    /// In a byte, and 4 bytes for the scale of each block of 128, as
+    /// [`reference::int8_momentum`](crate::reference::int8_momentum) specifies.
+    Int8,
+}
+
+/// The update rule of a group of parameters: which step is taken, with which terms.
+///
+/// Begin with the rule of a paper and change what you need. What each number does is written down in
+/// [`reference::step`](crate::reference::step); they are rounded to the type of the parameters once.
+///
+/// ```
+/// use rootstep::optimizer::{Power, Rule};
+///
+/// let rule = Rule::pbsgd(0.1, Power::Half).with_momentum(0.9).with_weight_decay(1e-4);
+/// assert_eq!(rule.learning_rate, 0.1);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Rule {
+    /// The learning rate η: finite, 0 or more.
+    pub learning_rate: f64,
+    /// The power.
+    pub power: Power,
+    /// What it is taken of.
+    pub power_of: PowerOf,
+    /// The momentum μ, in [0, 1); with 0 there is no momentum, and nothing is allocated for it.
+    pub momentum: f64,
+    /// How much less than all of a new gradient the momentum takes, in [0, 1). The first step takes
+    /// all of it.
+    pub dampening: f64,
+    /// Whether the momentum is Nesterov's. It needs a momentum without dampening.
+    pub nesterov: bool,
+    /// The L2 weight decay, added to the gradient after its power: finite, 0 or more.
+    pub weight_decay: f64,
+    /// The decoupled weight decay, added to the step itself: finite, 0 or more.
+    pub decoupled_weight_decay: f64,
+    /// Ascent instead of descent.
+    pub maximize: bool,
+    /// How the momentum is kept.
+    pub momentum_format: MomentumFormat,
+}
+
+impl Rule {
+    /// Stochastic gradient descent.
+    #[must_use]
+    pub const fn sgd(learning_rate: f64) -> Self {
+        Self {
+            learning_rate,
+            power: Power::One,
+            power_of: PowerOf::Gradient,
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            decoupled_weight_decay: 0.0,
+            maximize: false,
+            momentum_format: MomentumFormat::Full,
+        }
+    }
+
+    /// signSGD: the sign of the gradient.
+    #[must_use]
+    pub const fn sign_sgd(learning_rate: f64) -> Self {
+        Self::pbsgd(learning_rate, Power::Zero)
+    }
+
+    /// pbSGD, and pbSGDM [`with_momentum`](Self::with_momentum): the power of the gradient. With
+    /// [`Power::Half`] it is [`descend`](crate::descend).
+    #[must_use]
+    pub const fn pbsgd(learning_rate: f64, power: Power) -> Self {
+        let mut rule = Self::sgd(learning_rate);
+        rule.power = power;
+        rule
+    }
+
+    /// PowerStep: the square root of the momentum, with the paper's momentum of 0.9. (The paper
+    /// recommends a power of 0.1 for language models; [`Power::Zero`] and [`Power::Quarter`] are the
+    /// nearest.)
+    #[must_use]
+    pub const fn powerstep(learning_rate: f64) -> Self {
+        let mut rule = Self::pbsgd(learning_rate, Power::Half);
+        rule.power_of = PowerOf::Momentum;
+        rule.momentum = 0.9;
+        rule
+    }
+
+    /// With this power.
+    #[must_use]
+    pub const fn with_power(self, power: Power) -> Self {
+        Self { power, ..self }
+    }
+
+    /// With the power taken of this.
+    #[must_use]
+    pub const fn with_power_of(self, power_of: PowerOf) -> Self {
+        Self { power_of, ..self }
+    }
+
+    /// With this momentum.
+    #[must_use]
+    pub const fn with_momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
+    }
+
+    /// With this dampening.
+    #[must_use]
+    pub const fn with_dampening(self, dampening: f64) -> Self {
+        Self { dampening, ..self }
+    }
+
+    /// With Nesterov's momentum.
+    #[must_use]
+    pub const fn with_nesterov(self) -> Self {
+        Self { nesterov: true, ..self }
+    }
+
+    /// With this L2 weight decay.
+    #[must_use]
+    pub const fn with_weight_decay(self, weight_decay: f64) -> Self {
+        Self { weight_decay, ..self }
+    }
+
+    /// With this decoupled weight decay.
+    #[must_use]
+    pub const fn with_decoupled_weight_decay(self, decoupled_weight_decay: f64) -> Self {
+        Self { decoupled_weight_decay, ..self }
+    }
+
+    /// Ascending.
+    #[must_use]
+    pub const fn maximizing(self) -> Self {
+        Self { maximize: true, ..self }
+    }
+
+    /// With the momentum kept in this format.
+    #[must_use]
+    pub const fn with_momentum_format(self, momentum_format: MomentumFormat) -> Self {
+        Self { momentum_format, ..self }
+    }
+
+    /// What is wrong with the rule for parameters of type `T`, if anything is.
+    pub(crate) fn validate<T: Element>(&self) -> Result<(), Error> {
+        not_negative::<T>("the learning rate", self.learning_rate)?;
+        not_negative::<T>("the weight decay", self.weight_decay)?;
+        not_negative::<T>("the decoupled weight decay", self.decoupled_weight_decay)?;
+        below_one::<T>("the momentum", self.momentum)?;
+        below_one::<T>("the dampening", self.dampening)?;
+        if let Power::Smoothed { epsilon } = self.power {
+            positive::<T>("the epsilon of the smoothed power", epsilon)?;
+        }
+        if self.momentum == 0.0 {
+            let needs_momentum = "0 without momentum";
+            if self.dampening != 0.0 {
+                return Err(Error::invalid("the dampening", self.dampening, needs_momentum));
+            }
+            if self.nesterov {
+                let allowed = "false without momentum";
+                return Err(Error::invalid("Nesterov's momentum", self.nesterov, allowed));
+            }
+        }
+        if self.nesterov && self.dampening != 0.0 {
+            let allowed = "0 with Nesterov's momentum";
+            return Err(Error::invalid("the dampening", self.dampening, allowed));
+        }
+        Ok(())
+    }
+
+    /// The numbers of one step, with every gradient multiplied by `gradient_factor` and then clipped
+    /// at `clip_value`.
+    pub(crate) fn step<T: Element>(
+        &self,
+        first: bool,
+        gradient_factor: f64,
+        clip_value: f64,
+    ) -> Step<T> {
+        let sign = if self.maximize { -1.0 } else { 1.0 };
+        Step {
+            gradient_factor: T::nearest(sign * gradient_factor),
+            clip_value: T::nearest(clip_value),
+            power: self.power.cast(),
+            power_of: self.power_of,
+            weight_decay: T::nearest(self.weight_decay),
+            momentum: T::nearest(self.momentum),
+            share: T::nearest(if first { 1.0 } else { 1.0 - self.dampening }),
+            nesterov: self.nesterov,
+            decoupled_weight_decay: T::nearest(self.decoupled_weight_decay),
+            learning_rate: T::nearest(self.learning_rate),
+        }
+    }
+}
+
+impl<T: Element> Step<T> {
+    /// The numbers of the first step by `rule`, without scaling or clipping.
+    #[must_use]
+    pub fn first(rule: &Rule) -> Self {
+        rule.step(true, 1.0, f64::INFINITY)
+    }
+
+    /// The numbers of a later step by `rule`.
+    #[must_use]
+    pub fn later(rule: &Rule) -> Self {
+        rule.step(false, 1.0, f64::INFINITY)
+    }
+}
+
+/// The largest finite value of `T`.
+fn largest<T: Element>() -> f64 {
+    T::from_bits(T::MAX_BITS).to_f64()
+}
+
+pub(crate) fn not_negative<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
+    if (0.0..=largest::<T>()).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(setting, value, "a finite number, 0 or more"))
+}
+
+pub(crate) fn positive<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
+    let rounded = T::nearest(value).to_f64();
+    if rounded > 0.0 && rounded <= largest::<T>() {
+        return Ok(());
+    }
+    Err(Error::invalid(setting, value, "a finite number above 0"))
+}
+
+fn below_one<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
+    // 0.999999999 is 1 in f32: what counts is the rounded number.
+    if value >= 0.0 && T::nearest(value).to_f64() < 1.0 {
+        return Ok(());
+    }
+    Err(Error::invalid(setting, value, "0 or more, below 1"))
+}
