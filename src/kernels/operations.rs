@@ -13,8 +13,17 @@ impl<T: Element> Operation<T, 1, 1> for SignedSqrt {
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, _: [V; 1], [gradient]: [V; 1]) -> [V; 1] {
-        [root.signed_sqrt(gradient)]
+    fn apply<V: Vector<T>, const N: usize>(
+        self,
+        _: V::Isa,
+        refined: usize,
+        _: [[V; N]; 1],
+        [mut values]: [[V; N]; 1],
+    ) -> [[V; N]; 1] {
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = Root::of(i, refined).signed_sqrt(*value);
+        }
+        [values]
     }
 }
 
@@ -27,8 +36,17 @@ impl<T: Element> Operation<T, 1, 0> for SignedSqrtInPlace {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, _: V::Isa, root: Root, [value]: [V; 1], []: [V; 0]) -> [V; 1] {
-        [root.signed_sqrt(value)]
+    fn apply<V: Vector<T>, const N: usize>(
+        self,
+        _: V::Isa,
+        refined: usize,
+        [mut values]: [[V; N]; 1],
+        []: [[V; N]; 0],
+    ) -> [[V; N]; 1] {
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = Root::of(i, refined).signed_sqrt(*value);
+        }
+        [values]
     }
 }
 
@@ -43,8 +61,18 @@ impl<T: Element> Operation<T, 1, 1> for Axpy<T> {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, _: Root, [y]: [V; 1], [x]: [V; 1]) -> [V; 1] {
-        [y.add(V::splat(isa, self.alpha).mul(x))]
+    fn apply<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        _: usize,
+        [mut y]: [[V; N]; 1],
+        [x]: [[V; N]; 1],
+    ) -> [[V; N]; 1] {
+        let alpha = V::splat(isa, self.alpha);
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = y.add(alpha.mul(x));
+        }
+        [y]
     }
 }
 
@@ -59,14 +87,19 @@ impl<T: Element> Operation<T, 1, 1> for Descend<T> {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(
+    fn apply<V: Vector<T>, const N: usize>(
         self,
         isa: V::Isa,
-        root: Root,
-        [parameter]: [V; 1],
-        [gradient]: [V; 1],
-    ) -> [V; 1] {
-        [parameter.sub(V::splat(isa, self.learning_rate).mul(root.signed_sqrt(gradient)))]
+        refined: usize,
+        [mut parameter]: [[V; N]; 1],
+        [gradient]: [[V; N]; 1],
+    ) -> [[V; N]; 1] {
+        let learning_rate = V::splat(isa, self.learning_rate);
+        for (i, parameter) in parameter.iter_mut().enumerate() {
+            let root = Root::of(i, refined).signed_sqrt(gradient[i]);
+            *parameter = parameter.sub(learning_rate.mul(root));
+        }
+        [parameter]
     }
 }
 
@@ -81,15 +114,15 @@ impl<T: Element> Operation<T, 1, 2> for DescendInto<T> {
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(
+    fn apply<V: Vector<T>, const N: usize>(
         self,
         isa: V::Isa,
-        root: Root,
-        _: [V; 1],
-        [parameter, gradient]: [V; 2],
-    ) -> [V; 1] {
+        refined: usize,
+        _: [[V; N]; 1],
+        [parameter, gradient]: [[V; N]; 2],
+    ) -> [[V; N]; 1] {
         let Self { learning_rate } = self;
-        Descend { learning_rate }.apply(isa, root, [parameter], [gradient])
+        Descend { learning_rate }.apply(isa, refined, [parameter], [gradient])
     }
 }
 
@@ -104,8 +137,14 @@ impl<T: Element> Operation<T, 1, 2> for AxpyInto<T> {
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, _: [V; 1], [y, x]: [V; 2]) -> [V; 1] {
+    fn apply<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        refined: usize,
+        _: [[V; N]; 1],
+        [y, x]: [[V; N]; 2],
+    ) -> [[V; N]; 1] {
         let Self { alpha } = self;
-        Axpy { alpha }.apply(isa, root, [y], [x])
+        Axpy { alpha }.apply(isa, refined, [y], [x])
     }
 }

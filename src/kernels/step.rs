@@ -14,9 +14,15 @@ impl<T: Element> Operation<T, 1, 1> for Step<T> {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, [x]: [V; 1], [g]: [V; 1]) -> [V; 1] {
-        let direction = self.direction(isa, root, x, g);
-        [self.stepped(isa, root, x, direction)]
+    fn apply<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        refined: usize,
+        [x]: [[V; N]; 1],
+        [g]: [[V; N]; 1],
+    ) -> [[V; N]; 1] {
+        let direction = self.direction(isa, refined, x, g);
+        [self.stepped(isa, refined, x, direction)]
     }
 }
 
@@ -26,61 +32,129 @@ impl<T: Element> Operation<T, 2, 1> for Step<T> {
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>>(self, isa: V::Isa, root: Root, [x, m]: [V; 2], [g]: [V; 1]) -> [V; 2] {
-        let direction = self.direction(isa, root, x, g);
-        let momentum = V::splat(isa, self.momentum);
-        let m = momentum.mul(m).add(V::splat(isa, self.share).mul(direction));
-        let ahead = if self.nesterov { direction.add(momentum.mul(m)) } else { m };
-        [self.stepped(isa, root, x, ahead), m]
+    fn apply<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        refined: usize,
+        [x, mut m]: [[V; N]; 2],
+        [g]: [[V; N]; 1],
+    ) -> [[V; N]; 2] {
+        let mut direction = self.direction(isa, refined, x, g);
+        let (momentum, share) = (V::splat(isa, self.momentum), V::splat(isa, self.share));
+        for (m, direction) in m.iter_mut().zip(direction) {
+            *m = momentum.mul(*m).add(share.mul(direction));
+        }
+        if self.nesterov {
+            for (direction, m) in direction.iter_mut().zip(m) {
+                *direction = direction.add(momentum.mul(m));
+            }
+        } else {
+            direction = m;
+        }
+        [self.stepped(isa, refined, x, direction), m]
     }
 }
 
+// What a step does is the same for all elements, and asked for once for several registers.
 impl<T: Element> Step<T> {
     /// What goes into the momentum.
     #[inline(always)]
-    fn direction<V: Vector<T>>(self, isa: V::Isa, root: Root, x: V, g: V) -> V {
-        let g = V::splat(isa, self.gradient_factor).mul(g);
-        let g = g.clamp_magnitude(V::splat(isa, self.clip_value));
-        let d = self.power_if(PowerOf::Gradient, isa, root, g);
-        add_decay(isa, d, self.weight_decay, x)
-    }
-
-    /// The new parameter, from what comes out of the momentum.
-    #[inline(always)]
-    fn stepped<V: Vector<T>>(self, isa: V::Isa, root: Root, x: V, u: V) -> V {
-        let u = self.power_if(PowerOf::Momentum, isa, root, u);
-        let u = add_decay(isa, u, self.decoupled_weight_decay, x);
-        x.sub(V::splat(isa, self.learning_rate).mul(u))
-    }
-
-    #[inline(always)]
-    fn power_if<V: Vector<T>>(self, place: PowerOf, isa: V::Isa, root: Root, v: V) -> V {
-        if self.power_of != place {
-            return v;
+    fn direction<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        refined: usize,
+        x: [V; N],
+        mut g: [V; N],
+    ) -> [V; N] {
+        let (factor, limit) = (V::splat(isa, self.gradient_factor), V::splat(isa, self.clip_value));
+        for g in &mut g {
+            *g = factor.mul(*g).clamp_magnitude(limit);
         }
+        if self.power_of == PowerOf::Gradient {
+            g = self.power(isa, refined, g);
+        }
+        add_decay(isa, g, self.weight_decay, x)
+    }
+
+    /// The new parameters, from what comes out of the momentum.
+    #[inline(always)]
+    fn stepped<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        refined: usize,
+        mut x: [V; N],
+        mut direction: [V; N],
+    ) -> [V; N] {
+        if self.power_of == PowerOf::Momentum {
+            direction = self.power(isa, refined, direction);
+        }
+        let direction = add_decay(isa, direction, self.decoupled_weight_decay, x);
+        let learning_rate = V::splat(isa, self.learning_rate);
+        for (x, direction) in x.iter_mut().zip(direction) {
+            *x = x.sub(learning_rate.mul(direction));
+        }
+        x
+    }
+
+    #[inline(always)]
+    fn power<V: Vector<T>, const N: usize>(
+        self,
+        isa: V::Isa,
+        refined: usize,
+        mut values: [V; N],
+    ) -> [V; N] {
         match self.power {
             Power::Zero => {
-                let up = V::splat(isa, T::UP);
-                v.mul(up).mul(up).clamp_magnitude(V::splat(isa, T::ONE))
+                let (up, one) = (V::splat(isa, T::UP), V::splat(isa, T::ONE));
+                for v in &mut values {
+                    *v = v.mul(up).mul(up).clamp_magnitude(one);
+                }
             }
-            Power::Quarter => root.signed_sqrt(root.signed_sqrt(v)),
-            Power::Half => root.signed_sqrt(v),
+            Power::Quarter => {
+                for (i, v) in values.iter_mut().enumerate() {
+                    let root = Root::of(i, refined);
+                    *v = root.signed_sqrt(root.signed_sqrt(*v));
+                }
+            }
+            Power::Half => {
+                for (i, v) in values.iter_mut().enumerate() {
+                    *v = Root::of(i, refined).signed_sqrt(*v);
+                }
+            }
             Power::ThreeQuarters => {
-                let s = root.signed_sqrt(v);
-                s.mul(root.signed_sqrt(s).abs())
+                for (i, v) in values.iter_mut().enumerate() {
+                    let root = Root::of(i, refined);
+                    let s = root.signed_sqrt(*v);
+                    *v = s.mul(root.signed_sqrt(s).abs());
+                }
             }
-            Power::One => v,
+            Power::One => {}
             Power::Smoothed { epsilon } => {
-                v.div(root.signed_sqrt(v.abs().add(V::splat(isa, epsilon))))
+                let epsilon = V::splat(isa, epsilon);
+                for (i, v) in values.iter_mut().enumerate() {
+                    *v = v.div(Root::of(i, refined).signed_sqrt(v.abs().add(epsilon)));
+                }
             }
         }
+        values
     }
 }
 
 /// `d + (decay * x)`, left out where there is none: 0 * ∞ is NaN.
 #[inline(always)]
-fn add_decay<T: Element, V: Vector<T>>(isa: V::Isa, d: V, decay: T, x: V) -> V {
-    if decay == T::default() { d } else { d.add(V::splat(isa, decay).mul(x)) }
+fn add_decay<T: Element, V: Vector<T>, const N: usize>(
+    isa: V::Isa,
+    mut d: [V; N],
+    decay: T,
+    x: [V; N],
+) -> [V; N] {
+    if decay != T::default() {
+        let decay = V::splat(isa, decay);
+        for (d, x) in d.iter_mut().zip(x) {
+            *d = d.add(decay.mul(x));
+        }
+    }
+    d
 }
 
 /// The momentum of some elements, in its format.

@@ -2,23 +2,24 @@
 
 use crate::Element;
 use crate::element::Sealed;
-use crate::simd::{Kernel, Lanes, Portable, Root, Scalar, Simd, Streaming, Vector, prefetch};
+use crate::simd::{Kernel, Lanes, Portable, Scalar, Simd, Streaming, Vector, prefetch};
 use std::sync::OnceLock;
 use std::{array, iter};
 
-/// What happens to one element of each output, as an expression over registers.
+/// What happens to the elements of the outputs, as an expression over registers.
 pub(crate) trait Operation<T: Element, const OUTPUTS: usize, const INPUTS: usize>:
     Copy + Send + Sync
 {
-    /// The new values of the outputs, from their `old` values and the inputs. An operation that
-    /// ignores `old` costs no read of it; one that takes a square root takes it by `root`.
-    fn apply<V: Vector<T>>(
+    /// The new values of `N` registers of each output, from their `old` values and the inputs. An
+    /// operation that ignores `old` costs no read of it; one that takes square roots takes the first
+    /// `refined` by the multiply-add units.
+    fn apply<V: Vector<T>, const N: usize>(
         self,
         isa: V::Isa,
-        root: Root,
-        old: [V; OUTPUTS],
-        inputs: [V; INPUTS],
-    ) -> [V; OUTPUTS];
+        refined: usize,
+        old: [[V; N]; OUTPUTS],
+        inputs: [[V; N]; INPUTS],
+    ) -> [[V; N]; OUTPUTS];
 
     /// Whether it takes a square root. A core waiting for roots reaches the next loads too late to
     /// keep the memory busy, so the loop prefetches for it.
@@ -232,7 +233,7 @@ pub(super) fn take_front<'a, E>(slice: &mut &'a mut [E], length: usize) -> &'a m
     front
 }
 
-/// Applies `operation` to each register, the first `refined` with refined roots; then writes them,
+/// Applies `operation` to a block, the first `refined` registers with refined roots; then writes it,
 /// past the caches if there is permission. (Loads behind a store that waits for its root can wait
 /// too, where the CPU takes their addresses for the same.)
 #[inline(always)]
@@ -251,20 +252,33 @@ fn apply_to_block<
     inputs: [&[LanesOf<T, S>; N]; INPUTS],
     streaming: Option<&Streaming>,
 ) {
-    let mut new = [[T::Vector::<S>::splat(isa, T::default()); OUTPUTS]; N];
-    for (i, new) in new.iter_mut().enumerate() {
-        let root = if i < refined { Root::Refined } else { Root::Direct };
-        let old = outputs.each_ref().map(|output| T::Vector::<S>::load(isa, &output[i]));
-        let inputs = inputs.map(|input| T::Vector::<S>::load(isa, &input[i]));
-        *new = operation.apply(isa, root, old, inputs);
+    let zeros = [T::Vector::<S>::splat(isa, T::default()); N];
+    let (mut old, mut loaded) = ([zeros; OUTPUTS], [zeros; INPUTS]);
+    for (old, output) in old.iter_mut().zip(&outputs) {
+        load::<T, S, N>(isa, old, output);
     }
-    for (k, output) in outputs.into_iter().enumerate() {
-        for (new, lanes) in new.iter().zip(output) {
+    for (loaded, input) in loaded.iter_mut().zip(inputs) {
+        load::<T, S, N>(isa, loaded, input);
+    }
+    let new = operation.apply(isa, refined, old, loaded);
+    for (new, output) in new.into_iter().zip(outputs) {
+        for (new, lanes) in new.into_iter().zip(output) {
             match streaming {
-                Some(streaming) => new[k].stream(lanes, streaming),
-                None => new[k].store(lanes),
+                Some(streaming) => new.stream(lanes, streaming),
+                None => new.store(lanes),
             }
         }
+    }
+}
+
+#[inline(always)]
+fn load<T: Element, S: Simd, const N: usize>(
+    isa: S,
+    registers: &mut [T::Vector<S>; N],
+    block: &[LanesOf<T, S>; N],
+) {
+    for (register, lanes) in registers.iter_mut().zip(block) {
+        *register = T::Vector::<S>::load(isa, lanes);
     }
 }
 

@@ -111,6 +111,12 @@ pub enum Root {
 }
 
 impl Root {
+    /// The units for register number `i` if the first `refined` take the multiply-add units.
+    #[inline(always)]
+    pub const fn of(i: usize, refined: usize) -> Self {
+        if i < refined { Self::Refined } else { Self::Direct }
+    }
+
     /// `copysign(sqrt(abs(value)), value)`
     #[inline(always)]
     pub fn signed_sqrt<T, V: Vector<T>>(self, value: V) -> V {
