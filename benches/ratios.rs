@@ -132,12 +132,12 @@ fn inspecting<T: Float>(report: &Report) {
             [("serial", Executor::new(level).serial()), ("parallel", Executor::new(level))]
         {
             report.compare(
-                &format!("inspect {} {level} {threads} {place} / pure read on one thread", T::NAME),
+                &format!("inspect {} {level} {threads} {place} / pure read", T::NAME),
                 length,
                 || {
                     black_box(executor.inspect(&[&slices.borrow().gradient]));
                 },
-                || slices.borrow().read(level),
+                || slices.borrow().read(executor),
             );
         }
     }

@@ -1,6 +1,6 @@
 //! The element types, f32 and f64, and the register that holds each.
 
-use crate::simd::{Simd, Vector};
+use crate::simd::{Lanes, Simd, Vector, Widening};
 
 /// A floating-point type that the operations work on: `f32` or `f64`.
 ///
@@ -66,6 +66,11 @@ pub trait Sealed:
     fn to_f32(self) -> f32;
     /// The same value: exact.
     fn from_f32(value: f32) -> Self;
+    /// What fills a register of f64, once widened.
+    type Wide<S: Simd>: Lanes<Self> + 'static;
+    /// The same values as f64: exact.
+    fn widen<S: Simd>(isa: S, lanes: &Self::Wide<S>) -> S::F64;
+
     /// The magnitude.
     fn abs(self) -> Self;
     /// The correctly rounded square root.
@@ -108,6 +113,12 @@ impl Sealed for f32 {
     #[inline]
     fn from_f32(value: f32) -> Self {
         value
+    }
+
+    type Wide<S: Simd> = <S::F64 as Widening>::Narrow;
+    #[inline(always)]
+    fn widen<S: Simd>(isa: S, lanes: &Self::Wide<S>) -> S::F64 {
+        S::F64::widen(isa, lanes)
     }
 
     #[inline]
@@ -158,6 +169,12 @@ impl Sealed for f64 {
     #[inline]
     fn from_f32(value: f32) -> Self {
         value.into()
+    }
+
+    type Wide<S: Simd> = <S::F64 as Vector<f64>>::Lanes;
+    #[inline(always)]
+    fn widen<S: Simd>(isa: S, lanes: &Self::Wide<S>) -> S::F64 {
+        S::F64::load(isa, lanes)
     }
 
     #[inline]

@@ -99,47 +99,35 @@ impl<T: Float> Slices<T> {
     /// A step of SGD with momentum (in `out`) and weight decay, written by hand for this rule, as the
     /// compiler vectorises it; on several threads each takes an equal share.
     pub fn momentum_by_hand(&mut self, executor: Executor, [rate, momentum, decay]: [T; 3]) {
-        let step = |x: &mut [T], m: &mut [T], g: &[T]| {
-            executor.level().autovectorize(
-                #[inline(always)]
-                || {
-                    for ((x, m), &g) in x.iter_mut().zip(m).zip(g) {
-                        *m = (momentum * *m) + (g + (decay * *x));
-                        *x = *x - (rate * *m);
-                    }
-                },
-            );
-        };
-        let threads = if executor.is_parallel() { rayon::current_num_threads() } else { 1 };
-        let share = self.gradient.len().div_ceil(threads);
+        let share = self.share(executor);
         let outputs = self.parameters.chunks_mut(share).zip(self.out.chunks_mut(share));
-        let mut shares = outputs.zip(self.gradient.chunks(share));
-        let own = shares.next();
-        rayon::in_place_scope(|scope| {
-            for ((x, m), g) in shares {
-                scope.spawn(move |_| step(x, m, g));
-            }
-            if let Some(((x, m), g)) = own {
-                step(x, m, g);
+        on_threads(executor.level(), outputs.zip(self.gradient.chunks(share)), |((x, m), g)| {
+            for ((x, m), &g) in x.iter_mut().zip(m).zip(g) {
+                *m = (momentum * *m) + (g + (decay * *x));
+                *x = *x - (rate * *m);
             }
         });
     }
 
     /// Reads the gradient and does next to nothing with it: the limit of what only reads.
-    pub fn read(&self, level: Level) {
+    pub fn read(&self, executor: Executor) {
         let words: &[u64] = bytemuck::cast_slice(&self.gradient);
-        level.autovectorize(
-            #[inline(always)]
-            || {
-                let mut any = [0_u64; 32];
-                for row in words.as_chunks().0 {
-                    for (any, bits) in any.iter_mut().zip(row as &[u64; 32]) {
-                        *any |= bits;
-                    }
+        let share = words.len() * self.share(executor) / self.gradient.len();
+        on_threads(executor.level(), words.chunks(share), |words| {
+            let mut any = [0_u64; 32];
+            for row in words.as_chunks().0 {
+                for (any, bits) in any.iter_mut().zip(row as &[u64; 32]) {
+                    *any |= bits;
                 }
-                std::hint::black_box(any);
-            },
-        );
+            }
+            std::hint::black_box(any);
+        });
+    }
+
+    /// The elements of each thread, if all get the same.
+    fn share(&self, executor: Executor) -> usize {
+        let threads = if executor.is_parallel() { rayon::current_num_threads() } else { 1 };
+        self.gradient.len().div_ceil(threads)
     }
 
     /// The loop a user would write, as the compiler builds it for the features it is inlined into.
@@ -200,6 +188,27 @@ impl<T: Float> Slices<T> {
             }
         }
     }
+}
+
+/// Runs a loop on each share, the first on the calling thread, as the compiler vectorises it.
+fn on_threads<S: Send>(
+    level: Level,
+    mut shares: impl Iterator<Item = S>,
+    body: impl Fn(S) + Copy + Send + Sync,
+) {
+    let run = move |share| {
+        level.autovectorize(
+            #[inline(always)]
+            || body(share),
+        );
+    };
+    let own = shares.next();
+    rayon::in_place_scope(|scope| {
+        for share in shares {
+            scope.spawn(move |_| run(share));
+        }
+        own.map(run);
+    });
 }
 
 /// Bytes of one slice, by the part of the memory where the slices of a call then live on current

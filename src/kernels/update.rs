@@ -139,7 +139,8 @@ const FAR_BYTES: usize = 16 << 20;
 /// A cache line, the unit of transfer to memory.
 const LINE_BYTES: usize = 64;
 
-type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
+/// A register of `S` in memory.
+pub(super) type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
 
 impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize>
     Update<'_, T, O, OUTPUTS, INPUTS>

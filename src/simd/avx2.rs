@@ -1,7 +1,7 @@
 //! AVX2 with FMA: registers of 256 bits.
 
 use super::refine::{self, Fused};
-use super::{Kernel, Simd, Streaming, Vector};
+use super::{Kernel, Simd, Streaming, Vector, Widening};
 use std::arch::x86_64::*;
 
 /// The token of AVX2. Its private field makes [`Avx2::detect`] the only way to get one.
@@ -83,6 +83,17 @@ impl Vector<f32> for F32x8 {
     fn div(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx.
         Self(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+    // The maximum and the minimum are their second operand where one is NaN.
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { _mm256_max_ps(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { _mm256_min_ps(other.0, self.0) })
     }
     #[inline(always)]
     fn abs(self) -> Self {
@@ -170,6 +181,17 @@ impl Vector<f64> for F64x4 {
         // SAFETY: `self` was made from a token, which proves avx.
         Self(unsafe { _mm256_div_pd(self.0, other.0) })
     }
+    // The maximum and the minimum are their second operand where one is NaN.
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { _mm256_max_pd(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx.
+        Self(unsafe { _mm256_min_pd(other.0, self.0) })
+    }
     #[inline(always)]
     fn abs(self) -> Self {
         #[inline]
@@ -254,6 +276,17 @@ impl Vector<f64> for F64x4 {
         );
         // SAFETY: `self` was made from a token, which proves avx.
         Self(unsafe { copysign(root.0, self.0) })
+    }
+}
+
+impl Widening for F64x4 {
+    type Narrow = [f32; 4];
+
+    #[inline(always)]
+    fn widen(_: Avx2, lanes: &[f32; 4]) -> Self {
+        let narrow: __m128 = bytemuck::cast(*lanes);
+        // SAFETY: the token proves avx.
+        Self(unsafe { _mm256_cvtps_pd(narrow) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
 use super::refine::{self, Fused};
-use super::{Kernel, Simd, Streaming, Vector};
+use super::{Kernel, Simd, Streaming, Vector, Widening};
 use std::arch::x86_64::*;
 
 /// The token of AVX-512. Its private field makes [`Avx512::detect`] the only way to get one.
@@ -101,6 +101,17 @@ impl Vector<f32> for F32x16 {
     fn div(self, other: Self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+    // The maximum and the minimum are their second operand where one is NaN.
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_max_ps(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_min_ps(other.0, self.0) })
     }
     #[inline(always)]
     fn abs(self) -> Self {
@@ -240,6 +251,17 @@ impl Vector<f64> for F64x8 {
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { _mm512_div_pd(self.0, other.0) })
     }
+    // The maximum and the minimum are their second operand where one is NaN.
+    #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_max_pd(other.0, self.0) })
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        // SAFETY: `self` was made from a token, which proves avx512f.
+        Self(unsafe { _mm512_min_pd(other.0, self.0) })
+    }
     #[inline(always)]
     fn abs(self) -> Self {
         // SAFETY: `self` was made from a token, which proves avx512f.
@@ -309,6 +331,17 @@ impl Vector<f64> for F64x8 {
         );
         // SAFETY: `self` was made from a token, which proves avx512f.
         Self(unsafe { copysign_pd(root.0, self.0) })
+    }
+}
+
+impl Widening for F64x8 {
+    type Narrow = [f32; 8];
+
+    #[inline(always)]
+    fn widen(_: Avx512, lanes: &[f32; 8]) -> Self {
+        let narrow: __m256 = bytemuck::cast(*lanes);
+        // SAFETY: the token proves avx512f.
+        Self(unsafe { _mm512_cvtps_pd(narrow) })
     }
 }
 

@@ -40,7 +40,7 @@ pub trait Simd: Copy + Send + Sync {
     /// Its register of f32.
     type F32: Vector<f32, Isa = Self>;
     /// Its register of f64.
-    type F64: Vector<f64, Isa = Self>;
+    type F64: Vector<f64, Isa = Self> + Widening;
 
     /// Runs `kernel`, compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K);
@@ -86,6 +86,10 @@ pub trait Vector<T>: Copy {
     /// `copysign(limit, self)` where `abs(self) > limit`, else `self`: NaN stays NaN. The limit is
     /// positive.
     fn clamp_magnitude(self, limit: Self) -> Self;
+    /// The larger one; `self` if `other` is NaN. (`self` is not.)
+    fn larger(self, other: Self) -> Self;
+    /// The smaller one; `self` if `other` is NaN. (`self` is not.)
+    fn smaller(self, other: Self) -> Self;
     /// `copysign(sqrt(abs(self)), self)`
     fn signed_sqrt(self) -> Self;
 
@@ -99,6 +103,15 @@ pub trait Vector<T>: Copy {
     fn signed_sqrt_refined(self) -> Self {
         self.signed_sqrt()
     }
+}
+
+/// A register of f64 that can be read from half as many bytes.
+pub trait Widening: Vector<f64> {
+    /// As many f32 as there are lanes.
+    type Narrow: Lanes<f32> + 'static;
+
+    /// Reads f32 from memory of any alignment, as the same f64.
+    fn widen(isa: Self::Isa, lanes: &Self::Narrow) -> Self;
 }
 
 /// Which units of the core take a square root. The bits are the same.

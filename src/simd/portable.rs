@@ -2,7 +2,7 @@
 //!
 //! Its registers have 128 bits, the width that all of those share.
 
-use super::{Kernel, Simd, Vector};
+use super::{Kernel, Simd, Vector, Widening};
 use wide::{f32x4, f64x2};
 
 /// The token of the portable level. Every machine has it.
@@ -58,6 +58,14 @@ impl Vector<f32> for f32x4 {
         self & !Self::splat(-0.0)
     }
     #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        other.simd_gt(self).select(other, self)
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        other.simd_lt(self).select(other, self)
+    }
+    #[inline(always)]
     fn clamp_magnitude(self, limit: Self) -> Self {
         let sign = self & Self::splat(-0.0);
         (self ^ sign).simd_gt(limit).select(limit | sign, self)
@@ -106,6 +114,14 @@ impl Vector<f64> for f64x2 {
         self & !Self::splat(-0.0)
     }
     #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        other.simd_gt(self).select(other, self)
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        other.simd_lt(self).select(other, self)
+    }
+    #[inline(always)]
     fn clamp_magnitude(self, limit: Self) -> Self {
         let sign = self & Self::splat(-0.0);
         (self ^ sign).simd_gt(limit).select(limit | sign, self)
@@ -114,5 +130,14 @@ impl Vector<f64> for f64x2 {
     fn signed_sqrt(self) -> Self {
         let sign = self & Self::splat(-0.0);
         (self ^ sign).sqrt() | sign
+    }
+}
+
+impl Widening for f64x2 {
+    type Narrow = [f32; 2];
+
+    #[inline(always)]
+    fn widen(_: Portable, &[a, b]: &[f32; 2]) -> Self {
+        Self::new([a.into(), b.into()])
     }
 }

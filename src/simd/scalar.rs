@@ -1,6 +1,6 @@
 //! One element at a time: the end of a slice, where no register fits any more.
 
-use super::{Kernel, Simd, Vector};
+use super::{Kernel, Simd, Vector, Widening};
 use crate::{Element, reference};
 
 /// The token of scalar code. Every machine has it.
@@ -58,11 +58,28 @@ impl<T: Element> Vector<T> for Lane<T> {
         Self(self.0.abs())
     }
     #[inline(always)]
+    fn larger(self, other: Self) -> Self {
+        if other.0 > self.0 { other } else { self }
+    }
+    #[inline(always)]
+    fn smaller(self, other: Self) -> Self {
+        if other.0 < self.0 { other } else { self }
+    }
+    #[inline(always)]
     fn clamp_magnitude(self, limit: Self) -> Self {
         if self.0.abs() > limit.0 { Self(limit.0.copysign(self.0)) } else { self }
     }
     #[inline(always)]
     fn signed_sqrt(self) -> Self {
         Self(reference::signed_sqrt(self.0))
+    }
+}
+
+impl Widening for Lane<f64> {
+    type Narrow = [f32; 1];
+
+    #[inline(always)]
+    fn widen(_: Scalar, &[lane]: &[f32; 1]) -> Self {
+        Self(lane.into())
     }
 }
