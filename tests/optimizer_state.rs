@@ -149,8 +149,8 @@ fn truncated_and_corrupt_files() {
         let longer = [&file[..], &[0]].concat();
         refused(rule, |o| o.restore_safetensors(&longer, &NAMES));
         // A flipped bit in the header is noticed or harmless; it never panics.
-        let header = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize + 8;
-        for bit in 0..header * 8 {
+        let header = u64::from_le_bytes(*file.first_chunk().unwrap());
+        for bit in 0..(usize::try_from(header).unwrap() + 8) * 8 {
             let mut flipped = file.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let mut optimizer = build::<f32>(rule);

@@ -1,0 +1,126 @@
+//! The results: a table, a verdict, a picture.
+
+use comfy_table::{CellAlignment, Table, presets};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::cmp::Ordering;
+use std::error::Error;
+use std::path::Path;
+
+/// Points below a rule's best accuracy that still count as good.
+const TOLERANCE: f64 = 0.05;
+
+#[derive(Debug)]
+pub struct Results {
+    pub rules: Vec<&'static str>,
+    pub rates: Vec<f64>,
+    /// For each rule, each rate and each seed.
+    pub accuracies: Vec<Vec<Vec<f64>>>,
+}
+
+impl Results {
+    /// The mean accuracies of a rule, by learning rate.
+    fn means(&self, rule: usize) -> Vec<f64> {
+        let mean = |seeds: &Vec<f64>| seeds.iter().sum::<f64>() / seeds.len() as f64;
+        self.accuracies[rule].iter().map(mean).collect()
+    }
+
+    fn best(&self, rule: usize) -> f64 {
+        self.means(rule).into_iter().fold(0.0, f64::max)
+    }
+
+    /// The rates at which a rule is near its best.
+    fn good_rates(&self, rule: usize) -> usize {
+        let best = self.best(rule);
+        self.means(rule).iter().filter(|&&mean| mean >= best - TOLERANCE).count()
+    }
+
+    /// A row for each learning rate, a column for each rule.
+    pub fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        let mut header = vec!["learning rate"];
+        header.extend(&self.rules);
+        table.set_header(header);
+        let means: Vec<_> = (0..self.rules.len()).map(|rule| self.means(rule)).collect();
+        for (i, rate) in self.rates.iter().enumerate() {
+            let cells = means.iter().map(|means| format!("{:.1}", 100.0 * means[i]));
+            table.add_row(std::iter::once(short(*rate)).chain(cells));
+        }
+        let row = |name: &str, cell: &dyn Fn(usize) -> String| {
+            std::iter::once(name.to_owned())
+                .chain((0..self.rules.len()).map(cell))
+                .collect::<Vec<_>>()
+        };
+        table.add_row(row("best", &|rule| format!("{:.1}", 100.0 * self.best(rule))));
+        let name = format!("rates within {} points of it", 100.0 * TOLERANCE);
+        table.add_row(row(&name, &|rule| self.good_rates(rule).to_string()));
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    /// What the table says about the claim that the power makes the result flatter: each rule with a
+    /// power against the plain one.
+    pub fn verdict(&self, pairs: &[(usize, usize)]) -> String {
+        let compared = pairs.iter().map(|&(rule, plain)| {
+            let (good, good_plain) = (self.good_rates(rule), self.good_rates(plain));
+            let word = match good.cmp(&good_plain) {
+                Ordering::Greater => "flatter than",
+                Ordering::Equal => "as flat as",
+                Ordering::Less => "less flat than",
+            };
+            let (rule, plain) = (self.rules[rule], self.rules[plain]);
+            format!("- {rule} is {word} {plain}: good at {good} rates, against {good_plain}.")
+        });
+        compared.collect::<Vec<_>>().join("\n")
+    }
+
+    /// A heat map: a row for each rule, a column for each learning rate.
+    pub fn draw(&self, file: &Path) -> Result<(), Box<dyn Error>> {
+        const CELL: (i32, i32) = (56, 40);
+        const CORNER: (i32, i32) = (190, 60);
+        let across = i32::try_from(self.rates.len())?;
+        let down = i32::try_from(self.rules.len())?;
+        let size = (CORNER.0 + across * CELL.0 + 16, CORNER.1 + down * CELL.1 + 56);
+        let root =
+            SVGBackend::new(file, (size.0.try_into()?, size.1.try_into()?)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let font = |size: i32, horizontal| {
+            ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(horizontal, VPos::Center))
+        };
+        let title = "Accuracy on held-out digits in percent, by optimizer and learning rate";
+        root.draw(&Text::new(title, (size.0 / 2, 28), font(18, HPos::Center)))?;
+        for (y, name) in (0..).zip(&self.rules) {
+            let top = CORNER.1 + y * CELL.1;
+            let middle = top + CELL.1 / 2;
+            root.draw(&Text::new(*name, (CORNER.0 - 10, middle), font(15, HPos::Right)))?;
+            for (x, mean) in (0..).zip(self.means(usize::try_from(y)?)) {
+                let left = CORNER.0 + x * CELL.0;
+                let area = [(left, top), (left + CELL.0 - 2, top + CELL.1 - 2)];
+                let colour = ViridisRGB.get_color(mean);
+                root.draw(&Rectangle::new(area, colour.filled()))?;
+                let ink = if mean > 0.6 { BLACK } else { WHITE };
+                let text = font(14, HPos::Center).color(&ink);
+                let centre = (left + CELL.0 / 2 - 1, middle);
+                root.draw(&Text::new(format!("{:.0}", 100.0 * mean), centre, text))?;
+            }
+        }
+        let bottom = CORNER.1 + down * CELL.1 + 14;
+        for (x, rate) in (0..).zip(&self.rates) {
+            let centre = CORNER.0 + x * CELL.0 + CELL.0 / 2 - 1;
+            root.draw(&Text::new(short(*rate), (centre, bottom), font(13, HPos::Center)))?;
+        }
+        let middle = CORNER.0 + across * CELL.0 / 2;
+        root.draw(&Text::new("learning rate", (middle, bottom + 24), font(15, HPos::Center)))?;
+        root.present()?;
+        Ok(())
+    }
+}
+
+/// Two significant digits, of small rates as a power of ten.
+fn short(rate: f64) -> String {
+    let rounded: f64 = format!("{rate:.1e}").parse().unwrap_or(rate);
+    if rounded < 1e-3 { format!("{rounded:e}") } else { rounded.to_string() }
+}
