@@ -128,20 +128,24 @@ def torch_compile(x, g):
     return steps, lambda: x.numpy()
 
 
-def torch_fused_sgd(x, g):
+def torch_fused_sgd(x, g, momentum=0):
     """x - lr*g: the traffic of the step without its root."""
     import torch
 
     torch.set_num_threads(THREADS)
     x = torch.nn.Parameter(torch.from_numpy(x))
     x.grad = torch.from_numpy(g)
-    optimizer = torch.optim.SGD([x], lr=RATE, fused=True)
+    optimizer = torch.optim.SGD([x], lr=RATE, momentum=momentum, fused=True)
 
     def steps(repeats):
         for _ in range(repeats):
             optimizer.step()
 
     return steps, lambda: x.detach().numpy()
+
+
+def torch_fused_momentum(x, g):
+    return torch_fused_sgd(x, g, momentum=0.9)
 
 
 def mkl(x, g):
@@ -178,6 +182,7 @@ PEERS = {
     "PyTorch": torch_eager,
     "torch.compile": torch_compile,
     "PyTorch fused SGD (no root)": torch_fused_sgd,
+    "PyTorch fused SGD, momentum (no root)": torch_fused_momentum,
     "MKL": mkl,
 }
 

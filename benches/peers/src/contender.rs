@@ -16,8 +16,12 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// The contender without a root: the limit that memory sets.
 pub const LIMIT: &str = "axpy (no root)";
 
+/// In the names of the contenders with momentum, which move 20 bytes per element instead of 12. (Their
+/// first step is one without.)
+pub const MOMENTUM: &str = "momentum";
+
 /// The Python peers, by their names in `peer.py`.
-const PYTHON: [&str; 9] = [
+const PYTHON: [&str; 10] = [
     "NumPy",
     "NumPy, out=",
     "numexpr",
@@ -26,6 +30,7 @@ const PYTHON: [&str; 9] = [
     "PyTorch",
     "torch.compile",
     "PyTorch fused SGD (no root)",
+    "PyTorch fused SGD, momentum (no root)",
     "MKL",
 ];
 

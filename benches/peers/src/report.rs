@@ -1,7 +1,7 @@
 //! What came out: a table and a picture.
 
-use crate::contender::{LIMIT, threads};
-use crate::worker;
+use crate::contender::{LIMIT, MOMENTUM, threads};
+use crate::worker::{self, OWN_MOMENTUM};
 use anyhow::{Error, Result, anyhow};
 use comfy_table::Table;
 use plotters::prelude::*;
@@ -56,7 +56,8 @@ impl Report {
         cells.iter().find(|(at, _)| *at == length).map(|(_, cell)| cell)
     }
 
-    /// Nanoseconds per element (median of the turns), and how many times rootstep's.
+    /// Nanoseconds per element (median of the turns), and how many times rootstep's: with momentum,
+    /// those of its own step with momentum.
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::ASCII_MARKDOWN);
@@ -68,7 +69,8 @@ impl Report {
             let mut row = vec![name.clone()];
             for &length in &self.lengths {
                 row.push(self.cell(name, length).map_or(String::new(), |cell| {
-                    let own = self.cell(worker::NAMES[0], length).map_or(f64::NAN, Cell::median);
+                    let own = if name.contains(MOMENTUM) { OWN_MOMENTUM } else { worker::NAMES[0] };
+                    let own = self.cell(own, length).map_or(f64::NAN, Cell::median);
                     let time = cell.median() / length as f64 * 1e9;
                     format!("{time:.3} ({:.2}×)", cell.median() / own)
                 }));
@@ -105,7 +107,8 @@ impl Report {
         root.fill(&WHITE)?;
         let rate =
             |length: usize, cell: &Cell| BYTES_PER_ELEMENT * length as f64 / cell.median() / 1e9;
-        let all = || self.rows.iter().flat_map(|(_, cells)| cells).map(|(n, cell)| rate(*n, cell));
+        let rows = || self.rows.iter().filter(|(name, _)| !name.contains(MOMENTUM));
+        let all = || rows().flat_map(|(_, cells)| cells).map(|(n, cell)| rate(*n, cell));
         let (low, high) = (all().fold(f64::MAX, f64::min), all().fold(0.0, f64::max));
         let (first, last) = (self.lengths.iter().min(), self.lengths.iter().max());
         let (first, last) = (*first.ok_or("no lengths")? as f64, *last.ok_or("no lengths")? as f64);
@@ -129,9 +132,9 @@ impl Report {
             .light_line_style(WHITE)
             .draw()?;
         let mut labels = Vec::new();
-        for (i, (name, cells)) in self.rows.iter().enumerate() {
+        for (i, (name, cells)) in rows().enumerate() {
             let own = name == worker::NAMES[0];
-            let hue = i as f64 / self.rows.len() as f64;
+            let hue = i as f64 / rows().count() as f64;
             let colour =
                 if name == LIMIT { BLACK.to_rgba() } else { HSLColor(hue, 0.8, 0.4).to_rgba() };
             let style = colour.stroke_width(if own { 4 } else { 2 });

@@ -6,12 +6,24 @@ use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
 use ndarray::{Array1, Zip};
 use rootstep::Executor;
+use rootstep::optimizer::{Optimizer, Rule};
 use std::io::{BufRead, stdin};
 use std::path::Path;
 use std::time::Instant;
 
-pub const NAMES: [&str; 6] =
-    ["rootstep", "rootstep, one thread", LIMIT, "Rust loop", "ndarray", "candle"];
+pub const NAMES: [&str; 8] = [
+    "rootstep",
+    "rootstep, one thread",
+    LIMIT,
+    "Rust loop",
+    "ndarray",
+    "candle",
+    OWN_MOMENTUM,
+    "rootstep PowerStep, momentum",
+];
+
+/// What the peers with momentum are compared with.
+pub const OWN_MOMENTUM: &str = "rootstep SGD, momentum (no root)";
 
 /// A contender with its data: takes steps, and shows the parameters.
 trait Stepper {
@@ -29,6 +41,8 @@ fn stepper(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
                 *x -= RATE * g.signum() * g.abs().sqrt();
             }
         },
+        OWN_MOMENTUM => return optimizer(Rule::sgd(RATE.into()).with_momentum(0.9), x, g),
+        "rootstep PowerStep, momentum" => return optimizer(Rule::powerstep(RATE.into()), x, g),
         "ndarray" => return Ok(Box::new(OnArrays { x: x.into(), g: g.into() })),
         "candle" => {
             let tensor = |values: Vec<f32>| Tensor::new(values, &Device::Cpu);
@@ -37,6 +51,26 @@ fn stepper(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
         _ => bail!("there is no contender {name:?}; there are {NAMES:?}"),
     };
     Ok(Box::new(OnSlices { step, x, g }))
+}
+
+fn optimizer(rule: Rule, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
+    Ok(Box::new(WithState { optimizer: Optimizer::builder(rule).build()?, x: [x], g: [g] }))
+}
+
+struct WithState {
+    optimizer: Optimizer<f32>,
+    x: [Vec<f32>; 1],
+    g: [Vec<f32>; 1],
+}
+
+impl Stepper for WithState {
+    fn step(&mut self) -> Result<()> {
+        self.optimizer.step(&mut self.x, &self.g)?;
+        Ok(())
+    }
+    fn parameters(&self) -> Result<Vec<f32>> {
+        Ok(self.x[0].clone())
+    }
 }
 
 struct OnSlices {
