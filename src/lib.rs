@@ -22,6 +22,8 @@
 //! | [`descend`], [`descend_into`], [`descend_all`] | `x - (learning_rate * signed_sqrt(g))` | three times |
 //!
 //! [`inspect`] reads gradients: their norm, the largest magnitude, and what is not finite.
+//! [`optimizer`] takes whole steps with it: momentum, weight decay, clipping, groups of parameters,
+//! and other powers than the square root, in one pass over the model.
 //!
 //! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
@@ -65,6 +67,9 @@
 //!
 //! - `rayon` (default): long slices over several threads.
 //! - `learning-rate` (default): the module `learning_rate`.
+//! - `half`: momentum in bf16.
+//! - `serde`: the rules and the state of an optimizer can be serialised.
+//! - `safetensors`: the state of an optimizer as a safetensors file.
 
 #[allow(
     unsafe_code,
