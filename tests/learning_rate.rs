@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use rootstep::Error;
 use rootstep::learning_rate::{
-    Fold, Row, StratifiedHoldOut, StratifiedKFold, linear_grid, logarithmic_grid, search,
+    Fold, GroupKFold, HoldOut, KFold, RangeTest, Row, StratifiedHoldOut, StratifiedKFold,
+    TimeSeriesSplit, leave_one_out, linear_grid, log_uniform, logarithmic_grid, product, repeated,
+    search, uniform,
 };
 
 fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
@@ -326,5 +328,256 @@ proptest! {
         for pair in grid.windows(2) {
             prop_assert!((pair[1].log10() - pair[0].log10() - ratio).abs() < 1e-9);
         }
+    }
+}
+
+/// `KFold`, `GroupKFold` and `TimeSeriesSplit` of scikit-learn 1.9.1.
+#[test]
+fn other_folds_are_those_of_scikit_learn() {
+    assert_eq!(
+        tests(&KFold::new(4).unwrap().split(13).unwrap()),
+        [vec![0, 1, 2, 3], vec![4, 5, 6], vec![7, 8, 9], vec![10, 11, 12]]
+    );
+    let groups = [2, 7, 7, 2, 0, 7, 0, 0, 2, 7, 7, 7, 0, 7, 5, 2, 7, 0, 5, 7, 7, 2, 0];
+    let of = |k| tests(&GroupKFold::new(k).unwrap().split(&groups).unwrap());
+    assert_eq!(
+        of(2),
+        [
+            vec![1, 2, 5, 9, 10, 11, 13, 14, 16, 18, 19, 20],
+            vec![0, 3, 4, 6, 7, 8, 12, 15, 17, 21, 22]
+        ]
+    );
+    assert_eq!(
+        of(3),
+        [
+            vec![1, 2, 5, 9, 10, 11, 13, 16, 19, 20],
+            vec![4, 6, 7, 12, 17, 22],
+            vec![0, 3, 8, 14, 15, 18, 21]
+        ]
+    );
+    assert_eq!(
+        of(4),
+        [
+            vec![1, 2, 5, 9, 10, 11, 13, 16, 19, 20],
+            vec![4, 6, 7, 12, 17, 22],
+            vec![0, 3, 8, 15, 21],
+            vec![14, 18]
+        ]
+    );
+    // Eleven groups, of which seven have four rows and four have three.
+    let groups: Vec<usize> = (0..40).map(|row| row % 11).collect();
+    assert_eq!(
+        tests(&GroupKFold::new(3).unwrap().split(&groups).unwrap()),
+        [
+            vec![0, 3, 6, 11, 14, 17, 22, 25, 28, 33, 36, 39],
+            vec![2, 5, 8, 10, 13, 16, 19, 21, 24, 27, 30, 32, 35, 38],
+            vec![1, 4, 7, 9, 12, 15, 18, 20, 23, 26, 29, 31, 34, 37]
+        ]
+    );
+    for gap in [0, 2] {
+        let folds = TimeSeriesSplit::new(4).unwrap().gap(gap).split(23).unwrap();
+        for (fold, start) in folds.iter().zip([7, 11, 15, 19]) {
+            assert_eq!(fold.train, (0..start - gap).collect::<Vec<_>>());
+            assert_eq!(fold.test, (start..start + 4).collect::<Vec<_>>());
+        }
+        assert_eq!(folds.len(), 4);
+    }
+}
+
+#[test]
+fn wrong_settings_of_other_folds_are_errors() {
+    let two = "number of folds is 1; allowed: at least 2";
+    assert_eq!(message(KFold::new(1)), two);
+    assert_eq!(message(GroupKFold::new(1)), two);
+    assert_eq!(message(TimeSeriesSplit::new(1)), two);
+    assert_eq!(
+        message(KFold::new(4).unwrap().split(3)),
+        "number of folds is 4; allowed: at most 3, the number of rows"
+    );
+    assert_eq!(
+        message(GroupKFold::new(3).unwrap().split(&["a", "b", "a"])),
+        "number of folds is 3; allowed: at most 2, the number of groups"
+    );
+    assert_eq!(
+        message(TimeSeriesSplit::new(3).unwrap().split(3)),
+        "number of folds is 3; allowed: at most 2, the number of rows less one"
+    );
+    assert_eq!(
+        message(TimeSeriesSplit::new(2).unwrap().gap(3).split(7)),
+        "the gap before the test is 3; allowed: less than 3, the rows before the first test"
+    );
+    assert_eq!(message(leave_one_out(1)), "number of rows is 1; allowed: at least 2");
+    assert_eq!(
+        message(repeated(0, 1, |_| leave_one_out(5))),
+        "number of repetitions is 0; allowed: at least 1"
+    );
+    assert_eq!(
+        message(HoldOut::new(5, 1).split(5)),
+        "number of rows held out is 5; allowed: at least 1 and fewer than the 5 rows"
+    );
+}
+
+#[test]
+fn wrong_ranges_of_random_values_are_errors() {
+    assert_eq!(
+        message(log_uniform(0.0, 1.0, 5, 0)),
+        "start of the range is 0; allowed: finite and greater than 0"
+    );
+    assert_eq!(message(uniform(f64::NAN, 1.0, 5, 0)), "start of the range is NaN; allowed: finite");
+    assert_eq!(
+        message(uniform(1.0, 1.0, 5, 0)),
+        "end of the range is 1; allowed: finite and greater than its start, 1"
+    );
+    assert_eq!(
+        message(uniform(0.0, 1.0, 0, 0)),
+        "number of random values is 0; allowed: at least 1 and at most 1000000"
+    );
+}
+
+/// A loss that stands, falls and explodes. The suggestions are those of fastai's definitions, computed
+/// apart from this crate.
+#[test]
+fn suggestions_of_the_range_test() {
+    let mut i = 0.0_f64;
+    let test = RangeTest::new(1e-6, 10.0, 100).unwrap().smoothing(0.0).unwrap();
+    let found = test.run(|_| {
+        let logistic = 1.0 / (1.0 + (-(i - 50.0) / 6.0).exp());
+        let loss = 2.0 - logistic + ((i - 85.0) / 4.0).exp() + 0.01 * (3.0 * i).sin();
+        i += 1.0;
+        loss
+    });
+    let close = |found: Option<f64>, expected: f64| (found.unwrap() / expected - 1.0).abs() < 1e-9;
+    assert_eq!((found.points().len(), found.diverged()), (91, true));
+    assert!(close(found.steepest(), 0.004_037_017_258_596_553));
+    assert!(close(found.minimum_tenth(), 0.010_476_157_527_896_64));
+    assert!(close(found.valley(), 0.001_788_649_529_057_434_6));
+}
+
+#[test]
+fn smoothing_and_the_end_of_the_range_test() {
+    let losses = [4.0, 2.0, 1.0, 3.0, 30.0, 1.0];
+    let mut next = losses.iter();
+    let test = RangeTest::new(0.1, 3.2, 6).unwrap().smoothing(0.5).unwrap();
+    let found = test.run(|_| *next.next().unwrap());
+    // (sum of 0.5^(n-k) loss_k) / (sum of 0.5^(n-k)), k from 1 to n.
+    let smoothed = [4.0, 8.0 / 3.0, 12.0 / 7.0, 36.0 / 15.0, 516.0 / 31.0];
+    assert_eq!(found.points().len(), 5);
+    for (point, (expected, loss)) in found.points().iter().zip(smoothed.iter().zip(losses)) {
+        assert!((point.smoothed - expected).abs() < 1e-14);
+        assert_eq!(point.loss, loss);
+    }
+    assert!(found.diverged());
+    // Five points suggest nothing.
+    assert_eq!((found.steepest(), found.valley(), found.minimum_tenth()), (None, None, None));
+
+    let mut calls = 0;
+    let found = RangeTest::new(0.1, 1.0, 50).unwrap().run(|_| {
+        calls += 1;
+        if calls == 7 { f64::NAN } else { 1.0 }
+    });
+    assert_eq!((found.points().len(), found.diverged(), calls), (7, true, 7));
+
+    let flat = RangeTest::new(0.1, 1.0, 50).unwrap().smoothing(0.0).unwrap();
+    let found = flat.run(|_| 1.0);
+    assert_eq!((found.points().len(), found.diverged()), (50, false));
+    assert_eq!(found.points()[49].rate, 1.0);
+    assert_eq!((found.steepest(), found.valley()), (None, None));
+    assert!(RangeTest::new(0.1, 1.0, 1).is_err());
+    let test = RangeTest::new(0.1, 1.0, 5).unwrap();
+    assert_eq!(
+        message(test.clone().smoothing(1.0)),
+        "the smoothing of a range test is 1; allowed: 0 or more, below 1"
+    );
+    assert_eq!(
+        message(test.divergence(1.0)),
+        "the divergence of a range test is 1; allowed: a finite number above 1"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every row is tested on once, and trained on in all other folds; sizes differ by one at most.
+    #[test]
+    fn k_folds_partition_the_rows(rows in 2..300_usize, k in 2..20_usize, seed in any::<Option<u64>>()) {
+        prop_assume!(k <= rows);
+        let splitter = KFold::new(k).unwrap();
+        let splitter = seed.map_or(splitter, |seed| splitter.shuffled(seed));
+        let folds = splitter.split(rows).unwrap();
+        let mut tested: Vec<usize> = tests(&folds).concat();
+        tested.sort_unstable();
+        prop_assert_eq!(tested, (0..rows).collect::<Vec<_>>());
+        for fold in &folds {
+            prop_assert!((rows / k..=rows.div_ceil(k)).contains(&fold.test.len()));
+            let mut all = [&fold.train[..], &fold.test].concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..rows).collect::<Vec<_>>());
+        }
+        prop_assert_eq!(splitter.split(rows).unwrap(), folds);
+    }
+
+    /// No group is on both sides, and every row is tested on once.
+    #[test]
+    fn groups_stay_together(groups in prop::collection::vec(0..12_u8, 20..200), k in 2..4_usize) {
+        let folds = GroupKFold::new(k).unwrap().split(&groups);
+        prop_assume!(folds.is_ok());
+        let folds = folds.unwrap();
+        let mut tested: Vec<usize> = tests(&folds).concat();
+        tested.sort_unstable();
+        prop_assert_eq!(tested, (0..groups.len()).collect::<Vec<_>>());
+        for fold in folds {
+            let of = |rows: &[usize]| rows.iter().map(|&row| groups[row]).collect::<std::collections::BTreeSet<_>>();
+            prop_assert!(of(&fold.train).is_disjoint(&of(&fold.test)));
+            prop_assert_eq!(fold.train.len() + fold.test.len(), groups.len());
+        }
+    }
+
+    #[test]
+    fn tests_follow_their_training(rows in 3..300_usize, k in 2..20_usize, gap in 0..5_usize) {
+        let folds = TimeSeriesSplit::new(k).unwrap().gap(gap).split(rows);
+        prop_assume!(folds.is_ok());
+        let folds = folds.unwrap();
+        prop_assert_eq!(folds.last().unwrap().test.last(), Some(&(rows - 1)));
+        for pair in folds.windows(2) {
+            prop_assert_eq!(pair[0].test.last().unwrap() + 1, pair[1].test[0]);
+        }
+        for fold in folds {
+            prop_assert_eq!(fold.train.last().unwrap() + 1 + gap, fold.test[0]);
+        }
+    }
+
+    /// Within the range, the same for the same seed, others for another.
+    #[test]
+    fn random_values_stay_in_their_range(
+        from in 1e-300..1e3_f64,
+        ratio in 1.001..1e200_f64,
+        seed in any::<u64>(),
+    ) {
+        let to = from * ratio;
+        for draw in [uniform, log_uniform] {
+            let values = draw(from, to, 50, seed).unwrap();
+            prop_assert!(values.iter().all(|value| (from..=to).contains(value)));
+            prop_assert_eq!(&values, &draw(from, to, 50, seed).unwrap());
+            prop_assert_ne!(&values, &draw(from, to, 50, seed ^ 1).unwrap());
+            // More values begin with the same.
+            prop_assert_eq!(&values[..], &draw(from, to, 60, seed).unwrap()[..50]);
+        }
+    }
+
+    #[test]
+    fn products_hold_every_pair_in_order(first in prop::collection::vec(any::<u8>(), 0..9), second in prop::collection::vec(any::<i16>(), 0..9)) {
+        let pairs = product(&first, &second);
+        prop_assert_eq!(pairs.len(), first.len() * second.len());
+        for (i, &(a, b)) in pairs.iter().enumerate() {
+            prop_assert_eq!((a, b), (first[i / second.len()], second[i % second.len()]));
+        }
+    }
+
+    #[test]
+    fn held_out_rows_are_as_many_as_asked(rows in 2..300_usize, seed in any::<u64>()) {
+        let test_rows = rows / 3 + 1;
+        let fold = HoldOut::new(test_rows, seed).split(rows).unwrap();
+        prop_assert_eq!((fold.test.len(), fold.train.len()), (test_rows, rows - test_rows));
+        prop_assert!(fold.test.iter().all(|row| !fold.train.contains(row)));
     }
 }

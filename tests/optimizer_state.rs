@@ -252,3 +252,19 @@ fn names() {
     assert_eq!(message(&["a", "b"]), "the number of names is 2; allowed: 3, as many as tensors");
     assert_eq!(message(&["a", "b", "a"]), "a name is `a`; allowed: each name once");
 }
+
+/// The scale alone says that a block is not finite; its codes are 0, and not what a CPU makes of NaN.
+#[test]
+fn codes_of_a_block_that_is_not_finite() {
+    let rule = Rule::powerstep(0.1).with_momentum_format(MomentumFormat::Int8);
+    for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut optimizer = Optimizer::builder(rule).build().unwrap();
+        let mut gradient = vec![1.0_f32; 200];
+        gradient[3] = bad;
+        optimizer.step(&mut [vec![1.0; 200]], &[gradient]).unwrap();
+        let state = serde_json::to_value(optimizer.state()).unwrap();
+        let codes = state["tensors"][0]["momentum"]["Int8"]["codes"].as_array().unwrap();
+        assert!(codes[..128].iter().all(|code| code == 0), "{codes:?}");
+        assert!(codes[128..].iter().all(|code| code == 127));
+    }
+}

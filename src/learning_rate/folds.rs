@@ -4,7 +4,7 @@ use crate::Error;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 /// The rows to train on and the rows to test on, as indices in ascending order.
@@ -56,9 +56,7 @@ impl StratifiedKFold {
     ///
     /// [`Error::InvalidSetting`] if `folds < 2`.
     pub fn new(folds: usize) -> Result<Self, Error> {
-        if folds < 2 {
-            return Err(Error::invalid("number of folds", folds, "at least 2"));
-        }
+        at_least_two(folds)?;
         Ok(Self { folds, seed: None })
     }
 
@@ -112,6 +110,265 @@ impl StratifiedKFold {
             }
         }
         fold_of_row
+    }
+}
+
+/// K-fold cross-validation: every row is tested on in exactly one fold, and the folds differ by one row
+/// at most.
+///
+/// Without [`shuffled`](Self::shuffled) the folds are runs of neighbouring rows, exactly those of
+/// scikit-learn's `KFold` (1.9).
+///
+/// ```
+/// use rootstep::learning_rate::KFold;
+///
+/// let folds = KFold::new(2)?.split(5)?;
+/// assert_eq!(folds[0].test, [0, 1, 2]);
+/// assert_eq!(folds[1].test, [3, 4]);
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KFold {
+    folds: usize,
+    seed: Option<u64>,
+}
+
+impl KFold {
+    /// `folds` folds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if `folds < 2`.
+    pub fn new(folds: usize) -> Result<Self, Error> {
+        at_least_two(folds)?;
+        Ok(Self { folds, seed: None })
+    }
+
+    /// The rows are dealt to the folds at random: by PCG64, seeded with `seed`.
+    #[must_use]
+    pub const fn shuffled(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// One [`Fold`] for each of the folds, of so many rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if there are more folds than rows.
+    pub fn split(&self, rows: usize) -> Result<Vec<Fold>, Error> {
+        at_most(self.folds, rows, "the number of rows")?;
+        let mut order: Vec<usize> = (0..rows).collect();
+        if let Some(seed) = self.seed {
+            order.shuffle(&mut Pcg64::seed_from_u64(seed));
+        }
+        let (size, larger) = (rows / self.folds, rows % self.folds);
+        let fold = |k: usize| {
+            let start = k * size + k.min(larger);
+            let mut is_test = vec![false; rows];
+            for &row in &order[start..start + size + usize::from(k < larger)] {
+                is_test[row] = true;
+            }
+            Fold::by(&is_test)
+        };
+        Ok((0..self.folds).map(fold).collect())
+    }
+}
+
+/// K-fold cross-validation that never splits a group: rows that belong together, such as those of one
+/// patient, are tested on in the same fold.
+///
+/// The largest groups go first, each to the fold with the fewest rows so far, as in scikit-learn's
+/// `GroupKFold` (1.9). Of groups of one size the last in order goes first.
+///
+/// ```
+/// use rootstep::learning_rate::GroupKFold;
+///
+/// let patients = ["ann", "ann", "bob", "bob", "bob", "cem"];
+/// let folds = GroupKFold::new(2)?.split(&patients)?;
+/// assert_eq!(folds[0].test, [2, 3, 4]);
+/// assert_eq!(folds[1].test, [0, 1, 5]);
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupKFold {
+    folds: usize,
+}
+
+impl GroupKFold {
+    /// `folds` folds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if `folds < 2`.
+    pub fn new(folds: usize) -> Result<Self, Error> {
+        at_least_two(folds)?;
+        Ok(Self { folds })
+    }
+
+    /// One [`Fold`] for each of the folds; `groups` holds the group of each row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if there are more folds than groups.
+    pub fn split<G: Ord>(&self, groups: &[G]) -> Result<Vec<Fold>, Error> {
+        let mut rows_of: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
+        for (row, group) in groups.iter().enumerate() {
+            rows_of.entry(group).or_default().push(row);
+        }
+        at_most(self.folds, rows_of.len(), "the number of groups")?;
+        let mut groups_by_size: Vec<Vec<usize>> = rows_of.into_values().collect();
+        groups_by_size.sort_by_key(Vec::len);
+        let mut tests = vec![Vec::new(); self.folds];
+        for rows in groups_by_size.into_iter().rev() {
+            if let Some(smallest) = tests.iter_mut().min_by_key(|test| test.len()) {
+                smallest.extend(rows);
+            }
+        }
+        let fold = |test: Vec<usize>| {
+            let mut is_test = vec![false; groups.len()];
+            for row in test {
+                is_test[row] = true;
+            }
+            Fold::by(&is_test)
+        };
+        Ok(tests.into_iter().map(fold).collect())
+    }
+}
+
+/// Cross-validation of rows in the order of time: each fold is tested on the rows behind those that it is
+/// trained on, exactly as in scikit-learn's `TimeSeriesSplit` (1.9).
+///
+/// ```
+/// use rootstep::learning_rate::TimeSeriesSplit;
+///
+/// let folds = TimeSeriesSplit::new(2)?.split(7)?;
+/// assert_eq!((&folds[0].train[..], &folds[0].test[..]), (&[0, 1, 2][..], &[3, 4][..]));
+/// assert_eq!((&folds[1].train[..], &folds[1].test[..]), (&[0, 1, 2, 3, 4][..], &[5, 6][..]));
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeSeriesSplit {
+    folds: usize,
+    gap: usize,
+}
+
+impl TimeSeriesSplit {
+    /// `folds` folds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if `folds < 2`.
+    pub fn new(folds: usize) -> Result<Self, Error> {
+        at_least_two(folds)?;
+        Ok(Self { folds, gap: 0 })
+    }
+
+    /// So many rows before those of the test are left out of the training.
+    #[must_use]
+    pub const fn gap(self, rows: usize) -> Self {
+        Self { gap: rows, ..self }
+    }
+
+    /// One [`Fold`] for each of the folds, of so many rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if there are fewer rows than folds and one more, or if the gap leaves
+    /// nothing to train on.
+    pub fn split(&self, rows: usize) -> Result<Vec<Fold>, Error> {
+        at_most(self.folds, rows.saturating_sub(1), "the number of rows less one")?;
+        let size = rows / (self.folds + 1);
+        let first = rows - self.folds * size;
+        if self.gap >= first {
+            let allowed = format!("less than {first}, the rows before the first test");
+            return Err(Error::invalid("the gap before the test", self.gap, allowed));
+        }
+        let fold = |k: usize| {
+            let start = first + k * size;
+            Fold { train: (0..start - self.gap).collect(), test: (start..start + size).collect() }
+        };
+        Ok((0..self.folds).map(fold).collect())
+    }
+}
+
+/// As many folds as rows, each tested on one of them: scikit-learn's `LeaveOneOut`.
+///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] if there are fewer than two rows.
+///
+/// ```
+/// let folds = rootstep::learning_rate::leave_one_out(3)?;
+/// assert_eq!((&folds[1].train[..], &folds[1].test[..]), (&[0, 2][..], &[1][..]));
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+pub fn leave_one_out(rows: usize) -> Result<Vec<Fold>, Error> {
+    if rows < 2 {
+        return Err(Error::invalid("number of rows", rows, "at least 2"));
+    }
+    KFold { folds: rows, seed: None }.split(rows)
+}
+
+/// The folds of `times` splits, one after the other, each with a seed of its own: `seed`, `seed + 1` and
+/// so on.
+///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] if `times` is 0; and those of `split`.
+///
+/// ```
+/// use rootstep::learning_rate::{KFold, repeated};
+///
+/// let folds = repeated(3, 42, |seed| KFold::new(5)?.shuffled(seed).split(100))?;
+/// assert_eq!(folds.len(), 15);
+/// assert_ne!(folds[0].test, folds[5].test);
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+pub fn repeated(
+    times: u64,
+    seed: u64,
+    mut split: impl FnMut(u64) -> Result<Vec<Fold>, Error>,
+) -> Result<Vec<Fold>, Error> {
+    if times == 0 {
+        return Err(Error::invalid("number of repetitions", times, "at least 1"));
+    }
+    let mut folds = Vec::new();
+    for repetition in 0..times {
+        folds.extend(split(seed.wrapping_add(repetition))?);
+    }
+    Ok(folds)
+}
+
+/// Sets a number of rows aside, at random.
+///
+/// ```
+/// use rootstep::learning_rate::HoldOut;
+///
+/// let fold = HoldOut::new(30, 42).split(150)?;
+/// assert_eq!((fold.train.len(), fold.test.len()), (120, 30));
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldOut {
+    test_rows: usize,
+    seed: u64,
+}
+
+impl HoldOut {
+    /// `test_rows` rows, chosen by PCG64, seeded with `seed`.
+    #[must_use]
+    pub const fn new(test_rows: usize, seed: u64) -> Self {
+        Self { test_rows, seed }
+    }
+
+    /// The split, of so many rows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if nothing would be held out, or nothing be left to train on.
+    pub fn split(&self, rows: usize) -> Result<Fold, Error> {
+        // All rows of one class.
+        StratifiedHoldOut::new(self.test_rows, self.seed).split(&vec![(); rows])
     }
 }
 
@@ -195,4 +452,18 @@ fn rows_of_classes<L: Eq + Hash>(labels: &[L]) -> Vec<Vec<usize>> {
         classes[class].push(row);
     }
     classes
+}
+
+fn at_least_two(folds: usize) -> Result<(), Error> {
+    if folds < 2 {
+        return Err(Error::invalid("number of folds", folds, "at least 2"));
+    }
+    Ok(())
+}
+
+fn at_most(folds: usize, most: usize, what: &str) -> Result<(), Error> {
+    if folds > most {
+        return Err(Error::invalid("number of folds", folds, format!("at most {most}, {what}")));
+    }
+    Ok(())
 }

@@ -1,13 +1,17 @@
 //! The choice of the learning rate, from three small pieces: **candidates × folds × a score**.
 //!
 //! - Candidates are values of any type that you want compared: the rates of a
-//!   [`logarithmic_grid`] or a [`linear_grid`], or structs of several settings.
-//! - Folds are index sets: [`StratifiedKFold`] splits the rows for cross-validation,
-//!   [`StratifiedHoldOut`] sets rows aside for the final test.
+//!   [`logarithmic_grid`] or a [`linear_grid`], random ones by [`log_uniform`] or [`uniform`], every
+//!   [`product`] of these, or structs of your own.
+//! - Folds are index sets: [`KFold`], [`StratifiedKFold`], [`GroupKFold`], [`TimeSeriesSplit`] and
+//!   [`leave_one_out`] split the rows for cross-validation, [`repeated`] does so many times, and
+//!   [`HoldOut`] and [`StratifiedHoldOut`] set rows aside for the final test.
 //! - The score is your function of a candidate and a fold: fit on `fold.train`, return how good the
 //!   fit is on `fold.test` (greater is better).
 //!
-//! [`search`] scores every candidate on every fold, in parallel, and ranks them.
+//! [`search`] scores every candidate on every fold, in parallel, and ranks them. Where a single training
+//! is all that you can afford, a [`RangeTest`] suggests a rate. In the training itself a [`Schedule`] or
+//! a [`Plateau`] lets it change.
 //!
 //! ```
 //! use rootstep::learning_rate::{StratifiedKFold, logarithmic_grid, search};
@@ -26,8 +30,17 @@
 
 mod folds;
 mod grid;
+mod random;
+mod range_test;
+mod schedule;
 mod search;
 
-pub use folds::{Fold, StratifiedHoldOut, StratifiedKFold};
+pub use folds::{
+    Fold, GroupKFold, HoldOut, KFold, StratifiedHoldOut, StratifiedKFold, TimeSeriesSplit,
+    leave_one_out, repeated,
+};
 pub use grid::{linear_grid, logarithmic_grid};
+pub use random::{log_uniform, product, uniform};
+pub use range_test::{RangePoint, RangeTest, RangeTestResult};
+pub use schedule::{Plateau, Schedule};
 pub use search::{Row, SearchResults, search};

@@ -1,0 +1,88 @@
+//! Candidates at random, and products of candidates.
+
+use crate::Error;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+/// The most values: a mistyped number must be an error, not the end of the memory.
+const MOST_VALUES: usize = 1_000_000;
+
+/// `count` values at random, every value from `from` to `to` as likely as any other. The same seed gives
+/// the same values, drawn by PCG64.
+///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] unless `from < to`, both finite, and `1 <= count <= 1_000_000`.
+///
+/// ```
+/// let momenta = rootstep::learning_rate::uniform(0.5, 1.0, 20, 42)?;
+/// assert!(momenta.iter().all(|momentum| (0.5..=1.0).contains(momentum)));
+/// assert_eq!(momenta, rootstep::learning_rate::uniform(0.5, 1.0, 20, 42)?);
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+pub fn uniform(from: f64, to: f64, count: usize, seed: u64) -> Result<Vec<f64>, Error> {
+    if !from.is_finite() {
+        return Err(Error::invalid("start of the range", from, "finite"));
+    }
+    // So `to - from` cannot overflow.
+    draw(from, to, count, seed, |share| from * (1.0 - share) + to * share)
+}
+
+/// `count` values at random, every order of magnitude from `from` to `to` as likely as any other: what
+/// learning rates and strengths of regularisation need (Bergstra and Bengio, *Random Search for
+/// Hyper-Parameter Optimization*, JMLR 13, 2012).
+///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] unless `0 < from < to`, both finite, and `1 <= count <= 1_000_000`.
+///
+/// ```
+/// let rates = rootstep::learning_rate::log_uniform(1e-5, 10.0, 1000, 42)?;
+/// let small = rates.iter().filter(|&&rate| rate < 1e-2).count();
+/// assert!((400..600).contains(&small)); // Half of the orders of magnitude.
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+pub fn log_uniform(from: f64, to: f64, count: usize, seed: u64) -> Result<Vec<f64>, Error> {
+    if !(from > 0.0 && from.is_finite()) {
+        return Err(Error::invalid("start of the range", from, "finite and greater than 0"));
+    }
+    let (start, end) = (from.ln(), to.ln());
+    draw(from, to, count, seed, |share| (start + (end - start) * share).exp())
+}
+
+fn draw(
+    from: f64,
+    to: f64,
+    count: usize,
+    seed: u64,
+    value_at: impl Fn(f64) -> f64,
+) -> Result<Vec<f64>, Error> {
+    if !(to > from && to.is_finite()) {
+        let allowed = format!("finite and greater than its start, {from}");
+        return Err(Error::invalid("end of the range", to, allowed));
+    }
+    if !(1..=MOST_VALUES).contains(&count) {
+        let allowed = format!("at least 1 and at most {MOST_VALUES}");
+        return Err(Error::invalid("number of random values", count, allowed));
+    }
+    let mut random = Pcg64::seed_from_u64(seed);
+    // Rounding must not carry a value beyond the ends.
+    Ok((0..count).map(|_| value_at(random.random()).clamp(from, to)).collect())
+}
+
+/// Every pair of a value of the one and a value of the other, the second changing faster. For more than
+/// two settings take the product of a product.
+///
+/// ```
+/// use rootstep::learning_rate::{logarithmic_grid, product};
+///
+/// let candidates = product(&logarithmic_grid(0.01, 1.0, 3)?, &["SGD", "PowerStep"]);
+/// assert_eq!(candidates.len(), 6);
+/// assert_eq!(candidates[1], (0.01, "PowerStep"));
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[must_use]
+pub fn product<A: Clone, B: Clone>(first: &[A], second: &[B]) -> Vec<(A, B)> {
+    let pairs = |a: &A| second.iter().map(|b| (a.clone(), b.clone())).collect::<Vec<_>>();
+    first.iter().flat_map(pairs).collect()
+}

@@ -1,0 +1,175 @@
+//! The learning-rate range test.
+
+use super::logarithmic_grid;
+use crate::Error;
+
+/// Trains with a learning rate that grows from step to step, and watches the loss: below the useful
+/// rates it stands still, then it falls, then it explodes.
+///
+/// Source: L. N. Smith, *Cyclical Learning Rates for Training Neural Networks* (WACV 2017); the
+/// smoothing, the stop and the suggestions are those of fastai's `lr_find`.
+///
+/// ```
+/// use rootstep::learning_rate::RangeTest;
+///
+/// // Minimises x², whose gradient is 2x, by steps that grow from 1e-4 to 10.
+/// let mut x = 1.0_f64;
+/// let found = RangeTest::new(1e-4, 10.0, 100)?.run(|rate| {
+///     let loss = x * x;
+///     x -= rate * 2.0 * x;
+///     loss
+/// });
+/// assert!(found.diverged());
+/// let rate = found.steepest().expect("a hundred steps are enough");
+/// assert!((1e-3..1.0).contains(&rate));
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RangeTest {
+    rates: Vec<f64>,
+    smoothing: f64,
+    divergence: f64,
+}
+
+impl RangeTest {
+    /// At most `steps` steps, their learning rates from `from` to `to` at equal ratios.
+    ///
+    /// # Errors
+    ///
+    /// As [`logarithmic_grid`].
+    pub fn new(from: f64, to: f64, steps: usize) -> Result<Self, Error> {
+        Ok(Self { rates: logarithmic_grid(from, to, steps)?, smoothing: 0.98, divergence: 4.0 })
+    }
+
+    /// The share of the old average in the smoothed loss; 0.98 by default, 0 smooths nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] unless it is within [0, 1).
+    pub fn smoothing(mut self, share: f64) -> Result<Self, Error> {
+        if !(0.0..1.0).contains(&share) {
+            return Err(Error::invalid(
+                "the smoothing of a range test",
+                share,
+                "0 or more, below 1",
+            ));
+        }
+        self.smoothing = share;
+        Ok(self)
+    }
+
+    /// The test ends when the smoothed loss is more than so many times its lowest; 4 by default.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] unless it is finite and above 1.
+    pub fn divergence(mut self, factor: f64) -> Result<Self, Error> {
+        if !(factor > 1.0 && factor.is_finite()) {
+            let allowed = "a finite number above 1";
+            return Err(Error::invalid("the divergence of a range test", factor, allowed));
+        }
+        self.divergence = factor;
+        Ok(self)
+    }
+
+    /// Runs the test: `train` takes a step with the rate that it is given, and returns the loss before
+    /// it. It is not called again after a loss that is not finite, or after divergence.
+    pub fn run(&self, mut train: impl FnMut(f64) -> f64) -> RangeTestResult {
+        let mut result = RangeTestResult { points: Vec::new(), diverged: false };
+        let (mut average, mut weight, mut lowest) = (0.0, 1.0, f64::INFINITY);
+        for &rate in &self.rates {
+            let loss = train(rate);
+            average = self.smoothing * average + (1.0 - self.smoothing) * loss;
+            weight *= self.smoothing;
+            // The average begins at 0, which must not count.
+            let smoothed = average / (1.0 - weight);
+            result.points.push(RangePoint { rate, loss, smoothed });
+            lowest = smoothed.min(lowest);
+            if !smoothed.is_finite() || smoothed > self.divergence * lowest {
+                result.diverged = true;
+                break;
+            }
+        }
+        result
+    }
+}
+
+/// A step of a [`RangeTest`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct RangePoint {
+    /// The learning rate.
+    pub rate: f64,
+    /// The loss before the step.
+    pub loss: f64,
+    /// The exponential average of the losses up to here, without bias.
+    pub smoothed: f64,
+}
+
+/// The history of a [`RangeTest`], and the rates that it suggests.
+///
+/// The first tenth of the points, where the average has hardly begun, and the last five, where the loss
+/// explodes, suggest nothing.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RangeTestResult {
+    points: Vec<RangePoint>,
+    diverged: bool,
+}
+
+impl RangeTestResult {
+    /// All steps, in their order.
+    #[must_use]
+    pub fn points(&self) -> &[RangePoint] {
+        &self.points
+    }
+
+    /// Whether the test ended before its last rate, or at it, because the loss had exploded.
+    #[must_use]
+    pub const fn diverged(&self) -> bool {
+        self.diverged
+    }
+
+    /// The rate at which the smoothed loss falls fastest over the logarithm of the rate; `None` if there
+    /// are too few points, or it never falls.
+    #[must_use]
+    pub fn steepest(&self) -> Option<f64> {
+        let slope = |pair: &[RangePoint]| {
+            (pair[1].smoothed - pair[0].smoothed) / (pair[1].rate.ln() - pair[0].rate.ln())
+        };
+        let slopes = self.useful().windows(2).map(|pair| (slope(pair), pair[0].rate));
+        let steepest = slopes.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        (steepest.0 < 0.0).then_some(steepest.1)
+    }
+
+    /// A tenth of the rate at which the smoothed loss is lowest; `None` if there are too few points.
+    #[must_use]
+    pub fn minimum_tenth(&self) -> Option<f64> {
+        let lowest = self.useful().iter().min_by(|a, b| a.smoothed.total_cmp(&b.smoothed))?;
+        Some(lowest.rate / 10.0)
+    }
+
+    /// A rate in the middle of the longest valley, the longest falling sequence of smoothed losses, not
+    /// all of them neighbours: the middle of its second third. `None` if there are too few points, or
+    /// the loss never falls.
+    #[must_use]
+    pub fn valley(&self) -> Option<f64> {
+        let points = self.useful();
+        // For each point, the length of the longest falling sequence that ends there.
+        let mut lengths = vec![1_usize; points.len()];
+        for i in 1..points.len() {
+            let before = (0..i).filter(|&j| points[j].smoothed > points[i].smoothed);
+            lengths[i] = before.map(|j| lengths[j] + 1).max().unwrap_or(1);
+        }
+        let length = lengths.iter().copied().max().filter(|&length| length > 1)?;
+        let end = lengths.iter().position(|&at| at == length)?;
+        let (start, third) = (end.saturating_sub(length), (end - end.saturating_sub(length)) / 3);
+        Some(points[start + third + third / 2].rate)
+    }
+
+    fn useful(&self) -> &[RangePoint] {
+        let points = &self.points[self.points.len() / 10..];
+        &points[..points.len().saturating_sub(5)]
+    }
+}
