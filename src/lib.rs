@@ -67,6 +67,7 @@
 //!
 //! - `rayon` (default): long slices over several threads.
 //! - `learning-rate` (default): the module `learning_rate`.
+//! - `journal`: searches that go on where they were interrupted.
 //! - `half`: momentum in bf16.
 //! - `serde`: the rules and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use rootstep::Error;
 use rootstep::learning_rate::{
-    Fold, GroupKFold, HoldOut, KFold, RangeTest, Row, StratifiedHoldOut, StratifiedKFold,
-    TimeSeriesSplit, leave_one_out, linear_grid, log_uniform, logarithmic_grid, product, repeated,
-    search, uniform,
+    Fold, GroupKFold, HoldOut, KFold, OnFailure, RangeTest, Row, Search, StratifiedHoldOut,
+    StratifiedKFold, TimeSeriesSplit, leave_one_out, linear_grid, log_uniform, logarithmic_grid,
+    product, repeated, search, uniform,
 };
 
 fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
@@ -162,7 +162,7 @@ fn numbered_folds(count: usize) -> Vec<Fold> {
 fn ties_share_a_rank_and_the_first_wins() {
     let means = [1.0, 3.0, 2.0, 3.0, 0.5];
     let results = search(means, &numbered_folds(4), |&mean, _| mean).unwrap();
-    let ranks: Vec<usize> = results.rows().iter().map(|row| row.rank).collect();
+    let ranks: Vec<usize> = results.rows().iter().map(|row| row.metric().rank).collect();
     assert_eq!(ranks, [4, 1, 3, 1, 5]);
     assert!(std::ptr::eq(results.best().unwrap(), &raw const results.rows()[1]));
 }
@@ -174,16 +174,16 @@ fn the_same_number_of_right_answers_ties() {
     let right = [[22, 24, 22, 24, 23], [24, 24, 24, 22, 21], [23, 23, 23, 23, 23]];
     let score = |right: &[i32; 5], fold: &Fold| f64::from(right[fold.test[0]]) / 24.0;
     let results = search(right, &numbered_folds(5), score).unwrap();
-    let means: Vec<u64> = results.rows().iter().map(|row| row.mean.to_bits()).collect();
+    let means: Vec<u64> = results.rows().iter().map(|row| row.metric().mean.to_bits()).collect();
     assert!(means.iter().any(|&mean| mean != means[0]), "this must be a case of rounding");
-    assert!(results.rows().iter().all(|row| row.rank == 1));
+    assert!(results.rows().iter().all(|row| row.metric().rank == 1));
 }
 
 #[test]
 fn nan_ranks_last_and_never_wins() {
     let means = [f64::NAN, f64::NEG_INFINITY, 1.0, f64::NAN];
     let results = search(means, &numbered_folds(2), |&mean, _| mean).unwrap();
-    let ranks: Vec<usize> = results.rows().iter().map(|row| row.rank).collect();
+    let ranks: Vec<usize> = results.rows().iter().map(|row| row.metric().rank).collect();
     assert_eq!(ranks, [3, 2, 1, 3]);
     let one_nan =
         search([5.0], &numbered_folds(2), |&x, fold| if fold.test[0] == 0 { f64::NAN } else { x });
@@ -195,8 +195,8 @@ fn mean_and_deviation() {
     let scores = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
     let results = search([()], &numbered_folds(8), |(), fold| scores[fold.test[0]]).unwrap();
     let row = results.best().unwrap();
-    assert_eq!((row.mean, row.standard_deviation), (5.0, 2.0));
-    assert_eq!(row.scores, scores);
+    assert_eq!((row.metric().mean, row.metric().standard_deviation), (5.0, 2.0));
+    assert_eq!(row.metric().scores, scores);
 }
 
 #[cfg(feature = "rayon")]
@@ -217,6 +217,7 @@ fn threads_do_not_change_the_table() {
     let bits = |threads| {
         let table = table(threads);
         let of = |row: &Row<f64>| {
+            let row = row.metric();
             let floats = row.scores.iter().chain([&row.mean, &row.standard_deviation]);
             (row.rank, floats.map(|x| x.to_bits()).collect::<Vec<_>>())
         };
@@ -329,6 +330,203 @@ proptest! {
             prop_assert!((pair[1].log10() - pair[0].log10() - ratio).abs() < 1e-9);
         }
     }
+}
+
+/// Candidate 1 fails on fold 1, candidate 2 has a score of NaN on fold 0 by the second metric.
+fn with_failures(policy: OnFailure) -> Result<Vec<[f64; 4]>, Error> {
+    let folds = numbered_folds(2);
+    let results = Search::new(&folds).metrics(["a", "b"]).on_failure(policy).run(
+        [0, 1, 2],
+        |&candidate, fold| match (candidate, fold.test[0]) {
+            (1, 1) => Err("no luck"),
+            fitted => Ok(fitted),
+        },
+        |&(candidate, fold), rows| {
+            assert_eq!(rows, [fold]);
+            let a = f64::from(candidate) + fold as f64;
+            Ok(vec![a, if (candidate, fold) == (2, 0) { f64::NAN } else { -a }])
+        },
+    )?;
+    let failures: Vec<_> = results.rows().iter().map(|row| row.failures.clone()).collect();
+    let named = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        failures,
+        [vec![None, None], vec![None, named("no luck")], vec![named("b is NaN"), None]]
+    );
+    let of = |row: &Row<i32>| {
+        let [a, b] = &row.metrics[..] else { panic!("two metrics") };
+        [a.mean, a.rank as f64, b.mean, b.rank as f64]
+    };
+    Ok(results.rows().iter().map(of).collect())
+}
+
+/// NaN as bits, so that it equals itself.
+fn bits(rows: &[[f64; 4]]) -> Vec<[u64; 4]> {
+    rows.iter().map(|row| row.map(f64::to_bits)).collect()
+}
+
+#[test]
+fn failed_fits_by_policy() {
+    let nan = f64::NAN;
+    let rows = with_failures(OnFailure::Keep).unwrap();
+    assert_eq!(
+        bits(&rows),
+        bits(&[[0.5, 2.0, -0.5, 1.0], [nan, 3.0, nan, 2.0], [2.5, 1.0, nan, 2.0]])
+    );
+    // The worst of all: 0 by a, -3 by b.
+    let rows = with_failures(OnFailure::Worst).unwrap();
+    assert_eq!(rows, [[0.5, 2.0, -0.5, 1.0], [0.5, 2.0, -2.0, 2.0], [2.5, 1.0, -3.0, 3.0]]);
+    let rows = with_failures(OnFailure::Skip).unwrap();
+    assert_eq!(rows, [[0.5, 3.0, -0.5, 1.0], [1.0, 2.0, -1.0, 2.0], [2.5, 1.0, -3.0, 3.0]]);
+    let error = with_failures(OnFailure::Error).unwrap_err().to_string();
+    let errors =
+        ["candidate 1 failed on fold 1: no luck", "candidate 2 failed on fold 0: b is NaN"];
+    assert!(errors.contains(&error.as_str()), "{error}");
+}
+
+#[test]
+fn all_folds_of_a_candidate_failed() {
+    for policy in [OnFailure::Keep, OnFailure::Worst, OnFailure::Skip] {
+        let folds = numbered_folds(3);
+        let results = Search::new(&folds).on_failure(policy).run(
+            [1.0, 2.0],
+            |&x, _| if x > 1.0 { Err("never") } else { Ok(x) },
+            |&x, _| Ok(vec![x]),
+        );
+        let results = results.unwrap();
+        assert_eq!(results.best().unwrap().candidate, 1.0);
+        let none = Search::new(&folds).on_failure(policy).run(
+            [1.0],
+            |_, _| Err::<f64, _>("never"),
+            |&x, _| Ok(vec![x]),
+        );
+        assert!(none.unwrap().best().is_none());
+    }
+}
+
+/// The message names the candidate and the fold, and the next search works.
+#[test]
+fn a_panic_in_a_score_is_an_error() {
+    let folds = numbered_folds(3);
+    for _ in 0..3 {
+        let result = search([5, 6, 7], &folds, |&candidate, fold| {
+            assert!((candidate, fold.test[0]) != (6, 2), "six and two");
+            0.0
+        });
+        assert_eq!(message(result), "candidate 1 failed on fold 2: it panicked: six and two");
+        assert!(search([1], &folds, |_, _| 0.0).is_ok());
+    }
+}
+
+#[test]
+fn as_many_scores_as_metrics() {
+    let folds = numbered_folds(2);
+    let run = |metrics: &[&str]| {
+        let search = Search::new(&folds).metrics(metrics.iter().copied());
+        search.run([0], |_, _| Ok::<_, String>(()), |(), _| Ok(vec![1.0, 2.0]))
+    };
+    assert!(run(&["a", "b"]).is_ok());
+    assert_eq!(message(run(&["a"])), "number of scores is 2; allowed: 1, as many as metrics");
+    assert_eq!(message(run(&[])), "number of metrics is 0; allowed: at least 1");
+}
+
+#[test]
+fn train_scores_progress_and_the_table() {
+    let folds =
+        [Fold { train: vec![1, 2], test: vec![0] }, Fold { train: vec![0], test: vec![1, 2] }];
+    let reports = std::sync::Mutex::new(Vec::new());
+    let report = |progress: rootstep::learning_rate::Progress| {
+        assert_eq!(progress.total, 4);
+        reports.lock().unwrap().push(progress.done);
+    };
+    let results = Search::new(&folds)
+        .metrics(["rows", "other"])
+        .train_scores()
+        .progress(&report)
+        .run(
+            [10.0, 20.0],
+            |&x, _| Ok::<_, String>(x),
+            |x, rows| Ok(vec![x * rows.len() as f64, -0.5]),
+        )
+        .unwrap();
+    let mut reports = reports.into_inner().unwrap();
+    reports.sort_unstable();
+    assert_eq!(reports, [1, 2, 3, 4]);
+    let metric = &results.rows()[1].metrics[0];
+    assert_eq!(
+        (&metric.scores[..], &metric.train_scores[..]),
+        (&[20.0, 40.0][..], &[40.0, 20.0][..])
+    );
+    assert_eq!((metric.train_mean, metric.train_standard_deviation), (30.0, 10.0));
+    let table = results.table(|x| vec![("x".to_owned(), x.to_string())]);
+    assert_eq!(table.len(), 3);
+    assert_eq!(
+        table[0],
+        [
+            "mean_fit_time",
+            "std_fit_time",
+            "mean_score_time",
+            "std_score_time",
+            "param_x",
+            "split0_test_rows",
+            "split1_test_rows",
+            "mean_test_rows",
+            "std_test_rows",
+            "rank_test_rows",
+            "split0_train_rows",
+            "split1_train_rows",
+            "mean_train_rows",
+            "std_train_rows",
+            "split0_test_other",
+            "split1_test_other",
+            "mean_test_other",
+            "std_test_other",
+            "rank_test_other",
+            "split0_train_other",
+            "split1_train_other",
+            "mean_train_other",
+            "std_train_other",
+            "failures",
+        ]
+    );
+    assert_eq!(table[2][4..10], ["20", "20", "40", "30", "10", "1"]);
+    assert!(table[1][..4].iter().all(|seconds| seconds.parse::<f64>().unwrap() >= 0.0));
+}
+
+#[test]
+fn halving_keeps_the_best() {
+    let folds = numbered_folds(2);
+    let fits = std::sync::Mutex::new(Vec::new());
+    let halve = |candidates: Vec<i32>, budgets| {
+        Search::new(&folds).halving(
+            candidates,
+            budgets,
+            |&candidate, _, budget| {
+                fits.lock().unwrap().push(budget);
+                Ok::<_, String>(candidate)
+            },
+            // 3 and 4 tie.
+            |&candidate, _| Ok(vec![-f64::from((2 * candidate - 7).abs())]),
+        )
+    };
+    let rounds = halve((0..10).collect(), (5, 50, 3)).unwrap();
+    let candidates = |results: &rootstep::learning_rate::SearchResults<i32>| {
+        results.rows().iter().map(|row| row.candidate).collect::<Vec<_>>()
+    };
+    let found: Vec<_> =
+        rounds.iter().map(|(budget, results)| (*budget, candidates(results))).collect();
+    assert_eq!(found, [(5, (0..10).collect::<Vec<_>>()), (15, vec![2, 3, 4, 5]), (45, vec![3, 4])]);
+    assert_eq!(fits.lock().unwrap().len(), 2 * (10 + 4 + 2));
+    assert_eq!(halve(vec![7], (1, 1000, 2)).unwrap().len(), 1);
+    assert_eq!(message(halve(vec![7], (0, 10, 2))), "first budget is 0; allowed: at least 1");
+    assert_eq!(
+        message(halve(vec![7], (5, 4, 2))),
+        "last budget is 4; allowed: 5, the first budget, or more"
+    );
+    assert_eq!(
+        message(halve(vec![7], (5, 9, 1))),
+        "factor of the budgets is 1; allowed: 2 or more"
+    );
 }
 
 /// `KFold`, `GroupKFold` and `TimeSeriesSplit` of scikit-learn 1.9.1.

@@ -114,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
         text,
         "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
         short(best.candidate),
-        best.mean
+        best.metric().mean
     )?;
     let model = Model::fit(&data, &held_out.train, best.candidate);
     text.push_str(&report(&data, &held_out, &model));
@@ -139,10 +139,10 @@ fn search_table(results: &SearchResults<f64>, folds: usize) -> Table {
     header.extend(["mean", "std dev", "rank"].map(str::to_owned));
     let rows = results.rows().iter().map(|row| {
         let mut cells = vec![short(row.candidate)];
-        cells.extend(row.scores.iter().map(|score| format!("{score:.4}")));
-        cells.push(format!("{:.4}", row.mean));
-        cells.push(format!("{:.4}", row.standard_deviation));
-        cells.push(row.rank.to_string());
+        cells.extend(row.metric().scores.iter().map(|score| format!("{score:.4}")));
+        cells.push(format!("{:.4}", row.metric().mean));
+        cells.push(format!("{:.4}", row.metric().standard_deviation));
+        cells.push(row.metric().rank.to_string());
         cells
     });
     numbers_table(header, rows)

@@ -9,7 +9,9 @@
 //! - The score is your function of a candidate and a fold: fit on `fold.train`, return how good the
 //!   fit is on `fold.test` (greater is better).
 //!
-//! [`search`] scores every candidate on every fold, in parallel, and ranks them. Where a single training
+//! [`search`] scores every candidate on every fold, in parallel, and ranks them; a [`Search`] does so by
+//! several metrics, with scores of the training, a policy for failed fits, progress, a journal from which
+//! an interrupted search goes on, and successive halving. Where a single training
 //! is all that you can afford, a [`RangeTest`] suggests a rate. In the training itself a [`Schedule`] or
 //! a [`Plateau`] lets it change.
 //!
@@ -30,6 +32,8 @@
 
 mod folds;
 mod grid;
+#[cfg(feature = "journal")]
+mod journal;
 mod random;
 mod range_test;
 mod schedule;
@@ -43,4 +47,4 @@ pub use grid::{linear_grid, logarithmic_grid};
 pub use random::{log_uniform, product, uniform};
 pub use range_test::{RangePoint, RangeTest, RangeTestResult};
 pub use schedule::{Plateau, Schedule};
-pub use search::{Row, SearchResults, search};
+pub use search::{Metric, OnFailure, Progress, Row, Search, SearchResults, search};

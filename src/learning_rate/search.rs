@@ -4,48 +4,25 @@ use super::Fold;
 use crate::Error;
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "journal")]
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-/// What [`search`] found: a row for each candidate, in the order of the candidates.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SearchResults<C> {
-    rows: Vec<Row<C>>,
-}
-
-/// A candidate and how it scored.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Row<C> {
-    /// The candidate.
-    pub candidate: C,
-    /// Its score on each fold.
-    pub scores: Vec<f64>,
-    /// The arithmetic mean of the scores.
-    pub mean: f64,
-    /// Their standard deviation, `sqrt(sum((score - mean)^2) / folds)`: that of the population, as
-    /// in scikit-learn's `std_test_score`.
-    pub standard_deviation: f64,
-    /// 1 + the number of candidates with a greater mean: candidates that tie share a rank, as in
-    /// scikit-learn's `rank_test_score`. Unlike there, means equal to 12 significant digits tie. A
-    /// mean that is NaN ranks behind all numbers.
-    pub rank: usize,
-}
-
-/// Scores every candidate on every fold, and ranks the candidates by their mean score.
+/// Scores every candidate on every fold, and ranks the candidates by their mean score: a [`Search`] of
+/// one metric, whose scores are taken as they are.
 ///
 /// `score` fits a candidate on the rows `fold.train` and returns how good the fit is on the rows
 /// `fold.test`; greater is better. With the feature `rayon` it runs on the threads of the current
 /// pool. The result depends on what `score` returns alone, not on the threads or their order.
 ///
-/// Source: M. Stone, *Cross-Validatory Choice and Assessment of Statistical Predictions* (Journal of
-/// the Royal Statistical Society B 36, 1974); the columns are those of scikit-learn's `GridSearchCV`.
-///
 /// # Errors
 ///
-/// [`Error::InvalidSetting`] if there are no candidates or no folds.
-///
-/// # Panics
-///
-/// If `score` does.
+/// [`Error::InvalidSetting`] if there are no candidates or no folds; [`Error::FailedFit`] if `score`
+/// panics.
 ///
 /// ```
 /// use rootstep::learning_rate::{Fold, search};
@@ -56,8 +33,8 @@ pub struct Row<C> {
 /// })?;
 /// let best = results.best().expect("no score is NaN");
 /// assert_eq!(best.candidate, "better");
-/// assert_eq!(best.scores, [4.0, 6.0]);
-/// assert_eq!((best.mean, best.standard_deviation, best.rank), (5.0, 1.0, 1));
+/// assert_eq!(best.metric().scores, [4.0, 6.0]);
+/// assert_eq!((best.metric().mean, best.metric().standard_deviation), (5.0, 1.0));
 /// # Ok::<(), rootstep::Error>(())
 /// ```
 pub fn search<C, F>(
@@ -69,25 +46,443 @@ where
     C: Sync,
     F: Fn(&C, &Fold) -> f64 + Sync,
 {
-    let candidates: Vec<C> = candidates.into_iter().collect();
-    at_least_one("number of candidates", candidates.len())?;
-    at_least_one("number of folds", folds.len())?;
+    let fit = |candidate: &C, fold: &Fold| Ok::<f64, Infallible>(score(candidate, fold));
+    Search::new(folds).run(candidates, fit, |&score, _| Ok(vec![score]))
+}
 
-    // Each fit by itself is a task: the slow fits of one candidate are spread over the threads.
-    let fits = 0..candidates.len() * folds.len();
-    #[cfg(feature = "rayon")]
-    let fits = fits.into_par_iter();
-    let scores: Vec<f64> =
-        fits.map(|fit| score(&candidates[fit / folds.len()], &folds[fit % folds.len()])).collect();
+/// A search: candidates × folds × your functions.
+///
+/// Source: M. Stone, *Cross-Validatory Choice and Assessment of Statistical Predictions* (Journal of
+/// the Royal Statistical Society B 36, 1974); the columns are those of scikit-learn's `GridSearchCV`.
+///
+/// ```
+/// use rootstep::learning_rate::{KFold, OnFailure, Search, logarithmic_grid};
+///
+/// let folds = KFold::new(3)?.split(30)?;
+/// let results = Search::new(&folds)
+///     .metrics(["accuracy", "loss"])
+///     .train_scores()
+///     .on_failure(OnFailure::Worst)
+///     .run(
+///         logarithmic_grid(0.01, 1.0, 3)?,
+///         // Stands for a model fitted with this rate on the rows `fold.train`.
+///         |&rate, fold| if rate < 1.0 { Ok(rate * fold.train.len() as f64) } else { Err("diverged") },
+///         |model, rows| Ok(vec![*model, -1.0 / model - rows.len() as f64]),
+///     )?;
+/// assert_eq!(results.best().expect("not all have failed").candidate, 0.1);
+/// assert_eq!(results.rows()[2].failures[0].as_deref(), Some("diverged"));
+/// # Ok::<(), rootstep::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Search<'a> {
+    folds: &'a [Fold],
+    metrics: Vec<String>,
+    train_scores: bool,
+    on_failure: OnFailure,
+    progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
 
-    let scores = scores.chunks(folds.len()).map(<[f64]>::to_vec);
-    let mut rows: Vec<Row<C>> = candidates
-        .into_iter()
-        .zip(scores)
-        .map(|(candidate, scores)| Row::new(candidate, scores))
-        .collect();
-    rank(&mut rows);
-    Ok(SearchResults { rows })
+/// What becomes of a fold on which a candidate could not be fitted or scored, or has a score that is NaN
+/// or infinite. (A panic in your functions always ends the search with an error.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// Its score is NaN, or what it is; a mean of NaN ranks last. As in scikit-learn.
+    #[default]
+    Keep,
+    /// It counts as the worst score that any candidate has on any fold.
+    Worst,
+    /// It is left out of the mean.
+    Skip,
+    /// The search ends with an error.
+    Error,
+}
+
+/// How far a search is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Fits that are done, those that a journal had included.
+    pub done: usize,
+    /// All fits: candidates times folds.
+    pub total: usize,
+}
+
+impl fmt::Debug for Search<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search")
+            .field("folds", &self.folds.len())
+            .field("metrics", &self.metrics)
+            .field("on_failure", &self.on_failure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Search<'a> {
+    /// A search on these folds, by one metric called `score`.
+    pub fn new(folds: &'a [Fold]) -> Self {
+        Self {
+            folds,
+            metrics: vec!["score".to_owned()],
+            train_scores: false,
+            on_failure: OnFailure::default(),
+            progress: None,
+        }
+    }
+
+    /// The names of the metrics, in the order of the scores. The first one decides which candidate is
+    /// best; of all, greater is better.
+    pub fn metrics<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.metrics = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Scores the rows that were trained on, too.
+    pub const fn train_scores(mut self) -> Self {
+        self.train_scores = true;
+        self
+    }
+
+    /// What becomes of a fold on which a candidate fails.
+    pub const fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.on_failure = policy;
+        self
+    }
+
+    /// Calls `report` after each fit, on the thread that has done it.
+    pub fn progress(mut self, report: &'a (dyn Fn(Progress) + Sync)) -> Self {
+        self.progress = Some(report);
+        self
+    }
+
+    /// Runs the search: `fit` makes a model of a candidate on the rows `fold.train`, and `score` says how
+    /// good it is on the rows that it is given, by each of the metrics.
+    ///
+    /// With the feature `rayon` they run on the threads of the current pool. The result depends on what
+    /// they return alone, not on the threads or their order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, or not as many scores as
+    /// metrics; [`Error::FailedFit`] if a function panics, or fails and that is
+    /// [an error](OnFailure::Error).
+    pub fn run<C, M, E>(
+        &self,
+        candidates: impl IntoIterator<Item = C>,
+        fit: impl Fn(&C, &Fold) -> Result<M, E> + Sync,
+        score: impl Fn(&M, &[usize]) -> Result<Vec<f64>, E> + Sync,
+    ) -> Result<SearchResults<C>, Error>
+    where
+        C: Sync,
+        E: fmt::Display,
+    {
+        let candidates = candidates.into_iter().collect();
+        self.run_unknown(candidates, &fit, &score, &|_| None, &|_, _| Ok(()))
+    }
+
+    /// [`run`](Self::run), with a journal: each fit is written to `file` when it is done. If the file is
+    /// there, the fits that it has are not done again, so that an interrupted search goes on, and ends
+    /// with the same scores. A last line that was not written to its end is dropped.
+    ///
+    /// The candidates are recognised by their `Debug` text; numbers are written by their bits.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); [`Error::Journal`] if the file cannot be read or written, or is that of
+    /// another search. It is not changed then.
+    #[cfg(feature = "journal")]
+    pub fn run_with_journal<C, M, E>(
+        &self,
+        file: &Path,
+        candidates: impl IntoIterator<Item = C>,
+        fit: impl Fn(&C, &Fold) -> Result<M, E> + Sync,
+        score: impl Fn(&M, &[usize]) -> Result<Vec<f64>, E> + Sync,
+    ) -> Result<SearchResults<C>, Error>
+    where
+        C: Sync + fmt::Debug,
+        E: fmt::Display,
+    {
+        let candidates: Vec<C> = candidates.into_iter().collect();
+        let texts = candidates.iter().map(|candidate| format!("{candidate:?}"));
+        let header =
+            super::journal::Header::new(texts, self.folds, &self.metrics, self.train_scores);
+        let journal = super::journal::Journal::open(file, &header)?;
+        let record = |number: usize, fit: &Fit| journal.append(number, fit);
+        self.run_unknown(candidates, &fit, &score, &|number| journal.known(number), &record)
+    }
+
+    /// Successive halving: all candidates with the first budget, the best of them with a larger one, and
+    /// so on, until one is left or the next budget would be above the last one. Returns the budgets and
+    /// the results of each round.
+    ///
+    /// From round to round the budget grows by `factor`, and one of `factor` candidates stays, rounded
+    /// up; of candidates that tie the first stays.
+    ///
+    /// Source: Jamieson and Talwalkar, *Non-stochastic Best Arm Identification and Hyperparameter
+    /// Optimization* (AISTATS 2016).
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); [`Error::InvalidSetting`] unless `1 <= first <= last` and `factor >= 2`.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::{KFold, Search, logarithmic_grid};
+    ///
+    /// let folds = KFold::new(2)?.split(10)?;
+    /// let rounds = Search::new(&folds).halving(
+    ///     logarithmic_grid(1e-4, 1.0, 9)?,
+    ///     (10, 100, 3),
+    ///     // Stands for a model fitted in so many steps.
+    ///     |&rate, _, steps| Ok::<f64, String>(rate.log10() + 2.0 / steps as f64),
+    ///     |model, _| Ok(vec![-(model + 1.0).abs()]),
+    /// )?;
+    /// let sizes = rounds.iter().map(|(budget, results)| (*budget, results.rows().len()));
+    /// assert_eq!(sizes.collect::<Vec<_>>(), [(10, 9), (30, 3), (90, 1)]);
+    /// # Ok::<(), rootstep::Error>(())
+    /// ```
+    #[allow(clippy::type_complexity, reason = "a budget and what came of it")]
+    pub fn halving<C, M, E>(
+        &self,
+        candidates: impl IntoIterator<Item = C>,
+        (first, last, factor): (usize, usize, usize),
+        fit: impl Fn(&C, &Fold, usize) -> Result<M, E> + Sync,
+        score: impl Fn(&M, &[usize]) -> Result<Vec<f64>, E> + Sync,
+    ) -> Result<Vec<(usize, SearchResults<C>)>, Error>
+    where
+        C: Clone + Sync,
+        E: fmt::Display,
+    {
+        at_least_one("first budget", first)?;
+        if last < first {
+            let allowed = format!("{first}, the first budget, or more");
+            return Err(Error::invalid("last budget", last, allowed));
+        }
+        if factor < 2 {
+            return Err(Error::invalid("factor of the budgets", factor, "2 or more"));
+        }
+        let mut candidates: Vec<C> = candidates.into_iter().collect();
+        let (mut rounds, mut budget) = (Vec::new(), first);
+        loop {
+            let left = candidates.len();
+            let results =
+                self.run(candidates, |candidate, fold| fit(candidate, fold, budget), &score)?;
+            candidates = results.best_rows(left.div_ceil(factor));
+            rounds.push((budget, results));
+            budget = budget.saturating_mul(factor);
+            if left <= 1 || budget > last {
+                return Ok(rounds);
+            }
+        }
+    }
+
+    /// Runs all fits but those that are `known`, and lets the others be recorded.
+    fn run_unknown<C, M, E>(
+        &self,
+        candidates: Vec<C>,
+        fit: &(impl Fn(&C, &Fold) -> Result<M, E> + Sync),
+        score: &(impl Fn(&M, &[usize]) -> Result<Vec<f64>, E> + Sync),
+        known: &(impl Fn(usize) -> Option<Fit> + Sync),
+        record: &(impl Fn(usize, &Fit) -> Result<(), Error> + Sync),
+    ) -> Result<SearchResults<C>, Error>
+    where
+        C: Sync,
+        E: fmt::Display,
+    {
+        at_least_one("number of candidates", candidates.len())?;
+        at_least_one("number of folds", self.folds.len())?;
+        at_least_one("number of metrics", self.metrics.len())?;
+        let total = candidates.len() * self.folds.len();
+        let done = AtomicUsize::new(0);
+        let one = |number: usize| {
+            let (candidate, fold) = (number / self.folds.len(), number % self.folds.len());
+            let result = if let Some(result) = known(number) {
+                result
+            } else {
+                let attempt = || self.one(&candidates[candidate], &self.folds[fold], fit, score);
+                let result = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+                    let problem = format!("it panicked: {}", panic_text(&*panic));
+                    Err(Error::FailedFit { candidate, fold, problem })
+                })?;
+                record(number, &result)?;
+                result
+            };
+            if let (Some(problem), OnFailure::Error) = (&result.failure, self.on_failure) {
+                return Err(Error::FailedFit { candidate, fold, problem: problem.clone() });
+            }
+            if let Some(report) = self.progress {
+                report(Progress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total });
+            }
+            Ok(result)
+        };
+        // Each fit by itself is a task: the slow fits of one candidate are spread over the threads.
+        #[cfg(feature = "rayon")]
+        let fits = (0..total).into_par_iter().map(one).collect::<Result<Vec<Fit>, Error>>()?;
+        #[cfg(not(feature = "rayon"))]
+        let fits = (0..total).map(one).collect::<Result<Vec<Fit>, Error>>()?;
+        Ok(self.results(candidates, &fits))
+    }
+
+    /// One fit, scored.
+    fn one<C, M, E: fmt::Display>(
+        &self,
+        candidate: &C,
+        fold: &Fold,
+        fit: &impl Fn(&C, &Fold) -> Result<M, E>,
+        score: &impl Fn(&M, &[usize]) -> Result<Vec<f64>, E>,
+    ) -> Result<Fit, Error> {
+        let start = Instant::now();
+        let model = fit(candidate, fold);
+        let fit_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let scores = model.and_then(|model| {
+            let test = score(&model, &fold.test)?;
+            let train = if self.train_scores { Some(score(&model, &fold.train)?) } else { None };
+            Ok((test, train))
+        });
+        let score_seconds = start.elapsed().as_secs_f64();
+        let nan = vec![f64::NAN; self.metrics.len()];
+        let (test, train, mut failure) = match scores {
+            Ok((test, train)) => (test, train, None),
+            Err(error) => (nan.clone(), self.train_scores.then_some(nan), Some(error.to_string())),
+        };
+        for scores in [Some(&test), train.as_ref()].into_iter().flatten() {
+            if scores.len() != self.metrics.len() {
+                let allowed = format!("{}, as many as metrics", self.metrics.len());
+                return Err(Error::invalid("number of scores", scores.len(), allowed));
+            }
+            let bad = scores.iter().zip(&self.metrics).find(|(score, _)| !score.is_finite());
+            if let (Some((score, metric)), None) = (bad, &failure) {
+                failure = Some(format!("{metric} is {score}"));
+            }
+        }
+        Ok(Fit { test, train, seconds: fit_seconds, score_seconds, failure })
+    }
+
+    /// The table of all fits, in the order of the candidates and folds.
+    fn results<C>(&self, candidates: Vec<C>, fits: &[Fit]) -> SearchResults<C> {
+        let metrics = 0..self.metrics.len();
+        let of_test = |fit: &Fit, metric: usize| fit.test[metric];
+        let of_train =
+            |fit: &Fit, metric: usize| fit.train.as_ref().map_or(f64::NAN, |train| train[metric]);
+        let worst = |of: &dyn Fn(&Fit, usize) -> f64, metric| {
+            let finite = fits.iter().map(|fit| of(fit, metric)).filter(|score| score.is_finite());
+            finite.reduce(f64::min).unwrap_or(f64::NAN)
+        };
+        let worst_test: Vec<f64> = metrics.clone().map(|metric| worst(&of_test, metric)).collect();
+        let worst_train: Vec<f64> =
+            metrics.clone().map(|metric| worst(&of_train, metric)).collect();
+        let counted = |score: f64, worst: f64| match self.on_failure {
+            OnFailure::Worst if !score.is_finite() => worst,
+            _ => score,
+        };
+        let row = |(candidate, fits): (C, &[Fit])| Row {
+            candidate,
+            metrics: metrics
+                .clone()
+                .map(|metric| {
+                    let column = |of: &dyn Fn(&Fit, usize) -> f64, worst: f64| {
+                        fits.iter().map(|fit| counted(of(fit, metric), worst)).collect::<Vec<_>>()
+                    };
+                    let scores = column(&of_test, worst_test[metric]);
+                    let train_scores = if self.train_scores {
+                        column(&of_train, worst_train[metric])
+                    } else {
+                        Vec::new()
+                    };
+                    let (mean, standard_deviation) = self.moments(&scores);
+                    let (train_mean, train_standard_deviation) = self.moments(&train_scores);
+                    Metric {
+                        scores,
+                        mean,
+                        standard_deviation,
+                        rank: 0,
+                        train_scores,
+                        train_mean,
+                        train_standard_deviation,
+                    }
+                })
+                .collect(),
+            fit_seconds: fits.iter().map(|fit| fit.seconds).collect(),
+            score_seconds: fits.iter().map(|fit| fit.score_seconds).collect(),
+            failures: fits.iter().map(|fit| fit.failure.clone()).collect(),
+        };
+        let rows = candidates.into_iter().zip(fits.chunks(self.folds.len()));
+        let mut results =
+            SearchResults { metrics: self.metrics.clone(), rows: rows.map(row).collect() };
+        for metric in metrics {
+            rank(&mut results.rows, metric);
+        }
+        results
+    }
+
+    /// The mean and the standard deviation of the scores that count.
+    fn moments(&self, scores: &[f64]) -> (f64, f64) {
+        let counts = |score: &&f64| self.on_failure != OnFailure::Skip || score.is_finite();
+        let scores: Vec<f64> = scores.iter().filter(counts).copied().collect();
+        moments(&scores)
+    }
+}
+
+/// What came of a candidate on a fold.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fit {
+    /// By each metric.
+    pub(super) test: Vec<f64>,
+    pub(super) train: Option<Vec<f64>>,
+    pub(super) seconds: f64,
+    pub(super) score_seconds: f64,
+    pub(super) failure: Option<String>,
+}
+
+/// What a search found: a row for each candidate, in the order of the candidates.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct SearchResults<C> {
+    metrics: Vec<String>,
+    rows: Vec<Row<C>>,
+}
+
+/// A candidate and how it scored.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Row<C> {
+    /// The candidate.
+    pub candidate: C,
+    /// Its scores by each metric.
+    pub metrics: Vec<Metric>,
+    /// Seconds that each fit took.
+    pub fit_seconds: Vec<f64>,
+    /// Seconds that scoring each fit took.
+    pub score_seconds: Vec<f64>,
+    /// For each fold why it failed, if it did.
+    pub failures: Vec<Option<String>>,
+}
+
+/// The scores of a candidate by one metric.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its score on each fold.
+    pub scores: Vec<f64>,
+    /// The arithmetic mean of the scores.
+    pub mean: f64,
+    /// Their standard deviation, `sqrt(sum((score - mean)^2) / folds)`: that of the population, as
+    /// in scikit-learn's `std_test_score`.
+    pub standard_deviation: f64,
+    /// 1 + the number of candidates with a greater mean: candidates that tie share a rank, as in
+    /// scikit-learn's `rank_test_score`. Unlike there, means equal to 12 significant digits tie. A
+    /// mean that is NaN ranks behind all numbers.
+    pub rank: usize,
+    /// Its score on the rows that each fold was trained on; empty unless
+    /// [asked for](Search::train_scores).
+    pub train_scores: Vec<f64>,
+    /// Their mean; NaN if there are none.
+    pub train_mean: f64,
+    /// Their standard deviation; NaN if there are none.
+    pub train_standard_deviation: f64,
 }
 
 impl<C> SearchResults<C> {
@@ -97,29 +492,117 @@ impl<C> SearchResults<C> {
         &self.rows
     }
 
-    /// The first of the rows of rank 1; `None` if the mean of every candidate is NaN.
+    /// The names of the metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &[String] {
+        &self.metrics
+    }
+
+    /// The first of the rows of rank 1 by the first metric; `None` if the mean of every candidate is NaN.
     #[must_use]
     pub fn best(&self) -> Option<&Row<C>> {
-        self.rows.iter().find(|row| row.rank == 1 && !row.mean.is_nan())
+        self.rows.iter().find(|row| row.metric().rank == 1 && !row.metric().mean.is_nan())
+    }
+
+    /// The candidates of the `count` best rows by the first metric, in their order.
+    fn best_rows(&self, count: usize) -> Vec<C>
+    where
+        C: Clone,
+    {
+        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        order.sort_by_key(|&row| self.rows[row].metric().rank);
+        order.truncate(count);
+        order.sort_unstable();
+        order.into_iter().map(|row| self.rows[row].candidate.clone()).collect()
+    }
+
+    /// The table as text, a header and a row for each candidate, with the columns of scikit-learn's
+    /// `cv_results_` and `failures`. `parameters` gives the names and the values of a candidate, the same
+    /// names for all. Floats are written so that they read back as they are.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::{KFold, search};
+    ///
+    /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
+    /// let table = results.table(|rate| vec![("rate".to_owned(), rate.to_string())]);
+    /// assert_eq!(table[0][4..8], ["param_rate", "split0_test_score", "split1_test_score", "mean_test_score"]);
+    /// assert_eq!(table[2][4..8], ["0.2", "0.2", "0.2", "0.2"]);
+    /// # Ok::<(), rootstep::Error>(())
+    /// ```
+    #[must_use]
+    pub fn table(&self, parameters: impl Fn(&C) -> Vec<(String, String)>) -> Vec<Vec<String>> {
+        let columns = |row: &Row<C>| self.columns(row, parameters(&row.candidate));
+        let header = self.rows.first().map(|row| columns(row).into_iter().map(|(name, _)| name));
+        let rows =
+            self.rows.iter().map(|row| columns(row).into_iter().map(|(_, cell)| cell).collect());
+        header.map(Iterator::collect).into_iter().chain(rows).collect()
+    }
+
+    /// The names and the cells of a row.
+    fn columns(&self, row: &Row<C>, parameters: Vec<(String, String)>) -> Vec<(String, String)> {
+        let mut columns = Vec::new();
+        let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
+        for (name, seconds) in [("fit", &row.fit_seconds), ("score", &row.score_seconds)] {
+            let (mean, deviation) = moments(seconds);
+            add(format!("mean_{name}_time"), mean);
+            add(format!("std_{name}_time"), deviation);
+        }
+        columns.extend(parameters.into_iter().map(|(name, text)| (format!("param_{name}"), text)));
+        for (name, metric) in self.metrics.iter().zip(&row.metrics) {
+            let sides = [
+                ("test", &metric.scores, metric.mean, metric.standard_deviation),
+                ("train", &metric.train_scores, metric.train_mean, metric.train_standard_deviation),
+            ];
+            for (side, scores, mean, deviation) in sides {
+                if scores.is_empty() {
+                    continue;
+                }
+                let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
+                for (fold, &score) in scores.iter().enumerate() {
+                    add(format!("split{fold}_{side}_{name}"), score);
+                }
+                add(format!("mean_{side}_{name}"), mean);
+                add(format!("std_{side}_{name}"), deviation);
+                if side == "test" {
+                    columns.push((format!("rank_test_{name}"), metric.rank.to_string()));
+                }
+            }
+        }
+        let failures = row.failures.iter().enumerate().filter_map(|(fold, failure)| {
+            failure.as_ref().map(|failure| format!("fold {fold}: {failure}"))
+        });
+        columns.push(("failures".to_owned(), failures.collect::<Vec<_>>().join("; ")));
+        columns
     }
 }
 
 impl<C> Row<C> {
-    fn new(candidate: C, scores: Vec<f64>) -> Self {
-        let mean_of =
-            |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / scores.len() as f64;
-        let mean = mean_of(&mut scores.iter().copied());
-        let variance = mean_of(&mut scores.iter().map(|score| (score - mean) * (score - mean)));
-        Self { candidate, mean, standard_deviation: variance.sqrt(), rank: 0, scores }
+    /// The scores by the first metric.
+    ///
+    /// # Panics
+    ///
+    /// Never: a search has at least one metric.
+    #[must_use]
+    pub fn metric(&self) -> &Metric {
+        &self.metrics[0]
     }
 }
 
-/// Gives each row its rank.
-fn rank<C>(rows: &mut [Row<C>]) {
-    let means: Vec<f64> = rows.iter().map(|row| rounded(row.mean)).collect();
+/// The mean and the standard deviation of the population; NaN if it is empty.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let mean_of =
+        |values: &mut dyn Iterator<Item = f64>, count: usize| values.sum::<f64>() / count as f64;
+    let mean = mean_of(&mut values.iter().copied(), values.len());
+    let squares = &mut values.iter().map(|value| (value - mean) * (value - mean));
+    (mean, mean_of(squares, values.len()).sqrt())
+}
+
+/// Gives each row its rank by a metric.
+fn rank<C>(rows: &mut [Row<C>], metric: usize) {
+    let means: Vec<f64> = rows.iter().map(|row| rounded(row.metrics[metric].mean)).collect();
     for (row, own) in rows.iter_mut().zip(&means) {
         let is_better = |&&mean: &&f64| mean > *own || (own.is_nan() && !mean.is_nan());
-        row.rank = 1 + means.iter().filter(is_better).count();
+        row.metrics[metric].rank = 1 + means.iter().filter(is_better).count();
     }
 }
 
@@ -127,6 +610,13 @@ fn rank<C>(rows: &mut [Row<C>]) {
 /// the folds, have means that differ by the rounding of their sums: that must not decide a tie.
 fn rounded(mean: f64) -> f64 {
     format!("{mean:.11e}").parse().unwrap_or(mean)
+}
+
+/// The message of a panic, if it has one.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 fn at_least_one(setting: &'static str, given: usize) -> Result<(), Error> {

@@ -1,0 +1,177 @@
+//! The journal of a search: a line of JSON for what the search is, and one for each fit that is done.
+
+use super::Fold;
+use super::search::Fit;
+use crate::Error;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// What a search is: a journal is that of one search.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Header {
+    version: u32,
+    candidates: Vec<String>,
+    folds: usize,
+    /// A hash of the rows of the folds.
+    rows: u64,
+    metrics: Vec<String>,
+    train_scores: bool,
+}
+
+impl Header {
+    pub(super) fn new(
+        candidates: impl Iterator<Item = String>,
+        folds: &[Fold],
+        metrics: &[String],
+        train_scores: bool,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            candidates: candidates.collect(),
+            folds: folds.len(),
+            rows: hash(folds),
+            metrics: metrics.to_vec(),
+            train_scores,
+        }
+    }
+}
+
+/// FNV-1a over the lengths and the rows. (The standard library's hasher may change.)
+fn hash(folds: &[Fold]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |number: usize| {
+        for byte in (number as u64).to_le_bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for rows in folds.iter().flat_map(|fold| [&fold.train, &fold.test]) {
+        add(rows.len());
+        rows.iter().copied().for_each(&mut add);
+    }
+    hash
+}
+
+/// A fit in the journal; floats by their bits.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    number: usize,
+    test: Vec<u64>,
+    train: Option<Vec<u64>>,
+    fit_seconds: u64,
+    score_seconds: u64,
+    failure: Option<String>,
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    known: HashMap<usize, Fit>,
+    file: Mutex<File>,
+}
+
+impl Journal {
+    /// Opens the journal of the search that `header` describes, or begins one.
+    pub(super) fn open(path: &Path, header: &Header) -> Result<Self, Error> {
+        let failed = |problem: String| journal_error(path, problem);
+        let io = |error: std::io::Error| failed(error.to_string());
+        let text = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io(error)),
+        };
+        // What is behind the last end of a line was not written to its end.
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let mut lines = text[..whole].split_inclusive(|&byte| byte == b'\n');
+        if let Some(first) = lines.next() {
+            let found: Header = serde_json::from_slice(first)
+                .map_err(|error| failed(format!("line 1 is not that of a search: {error}")))?;
+            if found != *header {
+                return Err(failed(format!(
+                    "it is that of another search: {}",
+                    difference(&found, header)
+                )));
+            }
+        }
+        let fits = header.candidates.len() * header.folds;
+        let mut known = HashMap::new();
+        for (number, line) in (2..).zip(lines) {
+            let line: Line = serde_json::from_slice(line)
+                .map_err(|error| failed(format!("line {number} is not that of a fit: {error}")))?;
+            let metrics = header.metrics.len();
+            let train_fits =
+                line.train.as_ref().map(Vec::len) == header.train_scores.then_some(metrics);
+            if line.number >= fits || line.test.len() != metrics || !train_fits {
+                return Err(failed(format!("line {number} does not fit the search")));
+            }
+            let floats = |bits: Vec<u64>| bits.into_iter().map(f64::from_bits).collect();
+            let fit = Fit {
+                test: floats(line.test),
+                train: line.train.map(floats),
+                seconds: f64::from_bits(line.fit_seconds),
+                score_seconds: f64::from_bits(line.score_seconds),
+                failure: line.failure,
+            };
+            known.insert(line.number, fit);
+        }
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
+        file.set_len(whole as u64).map_err(io)?;
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(io)?;
+        let journal = Self { path: path.to_owned(), known, file: Mutex::new(file) };
+        if whole == 0 {
+            journal.write(header)?;
+        }
+        Ok(journal)
+    }
+
+    /// The fit of this number, if it is done.
+    pub(super) fn known(&self, number: usize) -> Option<Fit> {
+        self.known.get(&number).cloned()
+    }
+
+    pub(super) fn append(&self, number: usize, fit: &Fit) -> Result<(), Error> {
+        let bits = |floats: &[f64]| floats.iter().map(|value| value.to_bits()).collect();
+        self.write(&Line {
+            number,
+            test: bits(&fit.test),
+            train: fit.train.as_deref().map(bits),
+            fit_seconds: fit.seconds.to_bits(),
+            score_seconds: fit.score_seconds.to_bits(),
+            failure: fit.failure.clone(),
+        })
+    }
+
+    /// Writes a line in one piece.
+    fn write(&self, line: &impl Serialize) -> Result<(), Error> {
+        let failed = |problem: String| journal_error(&self.path, problem);
+        let mut text = serde_json::to_vec(line).map_err(|error| failed(error.to_string()))?;
+        text.push(b'\n');
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(&text).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// The first thing in which a journal differs from the search.
+fn difference(found: &Header, own: &Header) -> &'static str {
+    match () {
+        () if found.version != own.version => "its version is another",
+        () if found.candidates != own.candidates => "its candidates are others",
+        () if (found.folds, found.rows) != (own.folds, own.rows) => "its folds are others",
+        () if found.metrics != own.metrics => "its metrics are others",
+        () => "it differs in whether the training is scored",
+    }
+}
+
+fn journal_error(path: &Path, problem: String) -> Error {
+    Error::Journal { file: path.display().to_string(), problem }
+}

@@ -1,0 +1,181 @@
+//! The journal of a search: whenever it is killed, the search goes on and ends with the same table; and
+//! no other search's file is taken.
+
+mod support;
+
+use rootstep::Error;
+use rootstep::learning_rate::{Fold, KFold, OnFailure, Search, SearchResults, logarithmic_grid};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use support::random_bits;
+
+const CANDIDATES: usize = 30;
+const FOLDS: usize = 4;
+
+/// A file in the temporary folder, gone in the end.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("rootstep-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        Self(file)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A search with failures, whose fits take `pause` each and are counted.
+fn run(file: Option<&Path>, pause: Duration) -> Result<(SearchResults<f64>, usize), Error> {
+    let folds = KFold::new(FOLDS).unwrap().split(40).unwrap();
+    let fits = AtomicUsize::new(0);
+    let fit = |&rate: &f64, fold: &Fold| {
+        fits.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(pause);
+        if rate > 5.0 { Err("diverged") } else { Ok(rate.sin() / (1 + fold.test[0]) as f64) }
+    };
+    let score = |model: &f64, rows: &[usize]| Ok(vec![*model, -model / rows.len() as f64]);
+    let search =
+        Search::new(&folds).metrics(["a", "b"]).train_scores().on_failure(OnFailure::Worst);
+    let rates = logarithmic_grid(1e-3, 10.0, CANDIDATES).unwrap();
+    let results = match file {
+        Some(file) => search.run_with_journal(file, rates, fit, score),
+        None => search.run(rates, fit, score),
+    };
+    Ok((results?, fits.into_inner()))
+}
+
+/// All but the times, floats by their bits.
+fn table(results: &SearchResults<f64>) -> Vec<(u64, Vec<u64>, Vec<Option<String>>)> {
+    let row = |row: &rootstep::learning_rate::Row<f64>| {
+        let metrics = row.metrics.iter().flat_map(|metric| {
+            let means = [metric.mean, metric.standard_deviation, metric.train_mean];
+            let scores = metric.scores.iter().chain(&metric.train_scores).copied();
+            scores.chain(means).map(f64::to_bits).chain([metric.rank as u64]).collect::<Vec<_>>()
+        });
+        (row.candidate.to_bits(), metrics.collect(), row.failures.clone())
+    };
+    results.rows().iter().map(row).collect()
+}
+
+/// The fits in a journal: its whole lines but the first.
+fn fits_in(journal: &[u8]) -> usize {
+    let lines = journal.split_inclusive(|&byte| byte == b'\n');
+    lines.filter(|line| line.ends_with(b"\n")).count().saturating_sub(1)
+}
+
+/// Not a test by itself: the process that is killed.
+#[test]
+#[ignore = "run by killed_searches_go_on, in a process of its own"]
+fn child() {
+    let file = std::env::var_os("ROOTSTEP_TEST_JOURNAL").expect("run by killed_searches_go_on");
+    run(Some(Path::new(&file)), Duration::from_millis(2)).unwrap();
+}
+
+#[test]
+fn killed_searches_go_on() {
+    let (uninterrupted, fits) = run(None, Duration::ZERO).unwrap();
+    assert_eq!(fits, CANDIDATES * FOLDS);
+    let mut bits = random_bits(7);
+    let mut interrupted = 0;
+    for round in 0..20 {
+        let file = Temporary::new(&format!("killed-{round}"));
+        // Twice, so that a search that has gone on is killed too.
+        for _ in 0..2 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "child", "--test-threads=1"])
+                .env("ROOTSTEP_TEST_JOURNAL", &file.0)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_micros(bits() % 90_000));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let lines = std::fs::read(&file.0).unwrap_or_default();
+        let done = fits_in(&lines);
+        let (resumed, fits) = run(Some(&file.0), Duration::ZERO).unwrap();
+        assert_eq!(fits, CANDIDATES * FOLDS - done, "no finished fit is repeated");
+        assert_eq!(table(&resumed), table(&uninterrupted), "round {round}, {done} fits were done");
+        interrupted += usize::from(done > 0 && done < CANDIDATES * FOLDS);
+        // Once more: nothing is left to do.
+        let (again, fits) = run(Some(&file.0), Duration::ZERO).unwrap();
+        assert_eq!((again, fits), (resumed, 0));
+    }
+    assert!(interrupted >= 5, "only {interrupted} of 20 were killed on their way");
+}
+
+/// A whole journal cut at every byte: what is left is gone on from, or refused, but never misread.
+#[test]
+fn torn_journals() {
+    let (whole, _) = run(None, Duration::ZERO).unwrap();
+    let file = Temporary::new("torn");
+    run(Some(&file.0), Duration::ZERO).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    let cuts = (0..bytes.len()).step_by(97).chain([bytes.len() - 1, bytes.len() - 2]);
+    for cut in cuts {
+        std::fs::write(&file.0, &bytes[..cut]).unwrap();
+        let (resumed, fits) = run(Some(&file.0), Duration::ZERO).unwrap();
+        assert_eq!(table(&resumed), table(&whole));
+        assert_eq!(fits, CANDIDATES * FOLDS - fits_in(&bytes[..cut]));
+        // The torn line has gone: each line of the file can be read.
+        assert_eq!(run(Some(&file.0), Duration::ZERO).unwrap().1, 0);
+    }
+}
+
+#[test]
+fn journals_of_other_searches() {
+    let file = Temporary::new("other");
+    let folds = KFold::new(2).unwrap().split(6).unwrap();
+    let other_folds = KFold::new(2).unwrap().shuffled(1).split(6).unwrap();
+    let run = |search: &Search<'_>, candidates: &[i32]| {
+        search.run_with_journal(
+            &file.0,
+            candidates.iter().copied(),
+            |&candidate, _| Ok::<_, String>(candidate),
+            |&model, _| Ok(vec![f64::from(model)]),
+        )
+    };
+    let plain = Search::new(&folds);
+    run(&plain, &[1, 2]).unwrap();
+    let before = std::fs::read(&file.0).unwrap();
+    let path = file.0.display();
+    let refused = |search: &Search<'_>, candidates: &[i32], problem: &str| {
+        let error = run(search, candidates).unwrap_err();
+        assert_eq!(error.to_string(), format!("the journal {path} cannot be used: {problem}"));
+        assert_eq!(std::fs::read(&file.0).unwrap(), before);
+    };
+    let other = "it is that of another search: ";
+    refused(&plain, &[1, 3], &format!("{other}its candidates are others"));
+    refused(&Search::new(&other_folds), &[1, 2], &format!("{other}its folds are others"));
+    let metrics = Search::new(&folds).metrics(["loss"]);
+    refused(&metrics, &[1, 2], &format!("{other}its metrics are others"));
+    let train = Search::new(&folds).train_scores();
+    refused(&train, &[1, 2], &format!("{other}it differs in whether the training is scored"));
+
+    for (text, problem) in [
+        ("not a journal\n", "line 1 is not that of a search"),
+        ("{}\n", "line 1 is not that of a search"),
+    ] {
+        std::fs::write(&file.0, text).unwrap();
+        let error = run(&plain, &[1, 2]).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+        assert_eq!(std::fs::read(&file.0).unwrap(), text.as_bytes());
+    }
+    let mut broken = before.clone();
+    broken.extend(b"{\"number\":99,\"test\":[0],\"train\":null,\"fit_seconds\":0,\"score_seconds\":0,\"failure\":null}\n");
+    std::fs::write(&file.0, &broken).unwrap();
+    let error = run(&plain, &[1, 2]).unwrap_err().to_string();
+    assert!(error.ends_with("line 6 does not fit the search"), "{error}");
+
+    let folder = std::env::temp_dir().join("rootstep-no-such-folder/journal");
+    let error =
+        plain.run_with_journal(&folder, [1], |_, _| Ok::<_, String>(()), |(), _| Ok(vec![0.0]));
+    assert!(matches!(error, Err(Error::Journal { .. })));
+}
