@@ -253,6 +253,31 @@ fn momentum_takes_the_bytes_of_its_format() {
     assert_eq!(bytes(MomentumFormat::Bf16), 1281 * 2);
 }
 
+/// Blocks of int8 whose largest magnitude is so small that the 1e-12 beside it counts.
+#[test]
+fn tiny_momentum_in_int8() {
+    let rule = Rule::powerstep(0.1).with_momentum_format(MomentumFormat::Int8);
+    for gradient_scale in [1e-9, 1e-11, 3e-13, 1e-20, 1e-40] {
+        let common = Common { gradient_scale, clip_value: None };
+        for executor in executors() {
+            let mut bits = support::random_bits(5);
+            let mut gradient = || -> Vec<f32> {
+                (0..300).map(|_| f32::from_f64((bits() >> 40) as f64 / 1e7 - 0.8)).collect()
+            };
+            let mut parameters = [vec![0.0; 300]];
+            let mut specified = Specified::new(&parameters[0], rule);
+            let mut optimizer = builder(rule, common, executor).build().unwrap();
+            for step in 0..4 {
+                let gradient = [gradient()];
+                optimizer.step(&mut parameters, &gradient).unwrap();
+                specified.step(&gradient[0], common, 1.0, step == 0);
+                let pairs = parameters[0].iter().zip(&specified.x);
+                assert!(pairs.clone().all(|(a, b)| a.to_bits() == b.to_bits()), "{gradient_scale}");
+            }
+        }
+    }
+}
+
 #[test]
 fn each_group_has_its_rule() {
     let rules = [Rule::powerstep(0.1), Rule::sgd(0.5), Rule::sign_sgd(0.25)];
