@@ -50,6 +50,10 @@ pub enum PowerOf {
 }
 
 /// How the momentum is kept in memory.
+///
+/// The smaller formats save memory, not time: on a Zen 3, f32 beyond the caches, a step took 1.1 to 1.5
+/// times as long with them, and 2.2 times as long in L2
+/// (`cargo bench --features half --bench ratios -- 'momentum in'`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
