@@ -123,6 +123,50 @@ fn options_are_followed() {
     assert!(output(&["--help"], None).contains("FROM:TO:COUNT"));
 }
 
+/// What scikit-learn 1.9's `GridSearchCV(LogisticRegression(), {"C": [0.001, .., 1000]}, cv=5)` gives on
+/// iris, standardised as a whole.
+#[test]
+fn regularisation_is_that_of_scikit_learn() {
+    let text = output(&["--regularisation"], None);
+    let means = ["0.8200", "0.8600", "0.9267", "0.9600", "0.9733", "0.9733", "0.9733"];
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), means.len(), "{text}");
+    for (row, mean) in rows.iter().zip(means) {
+        assert_eq!(row.split('|').nth(7).map(str::trim), Some(mean), "{text}");
+    }
+    assert!(text.ends_with("C: 10 (mean accuracy 0.973333).\n"), "{text}");
+}
+
+/// Random rates are as many as those of the grid and within its ends; of eleven candidates of halving
+/// four rounds leave two; the files hold what is printed.
+#[test]
+fn other_searches_and_files() {
+    let file =
+        |name: &str| std::env::temp_dir().join(format!("rootstep-{}-{name}", std::process::id()));
+    let (csv, svg) = (file("iris.csv"), file("iris.svg"));
+    let paths = [&csv, &svg].map(|path| path.to_str().unwrap());
+    let text = output(&["--search", "random", "--csv", paths[0], "--plot", paths[1]], None);
+    let (table, picture) =
+        (std::fs::read_to_string(&csv).unwrap(), std::fs::read_to_string(&svg).unwrap());
+    std::fs::remove_file(&csv).unwrap();
+    std::fs::remove_file(&svg).unwrap();
+    let rows: Vec<csv::StringRecord> =
+        csv::Reader::from_reader(table.as_bytes()).records().collect::<Result<_, _>>().unwrap();
+    assert_eq!(rows.len(), 11);
+    for row in rows {
+        let (rate, mean): (f64, f64) = (row[4].parse().unwrap(), row[10].parse().unwrap());
+        assert!((0.0001..=10.0).contains(&rate));
+        assert!(text.contains(&format!(" {mean:.4} ")), "{mean} is not in: {text}");
+    }
+    assert!(picture.contains("learning rate") && picture.contains("</svg>"));
+    let text = output(&["--search", "halving"], None);
+    assert_eq!(
+        text.lines().filter(|line| line.matches('|').count() == 10).count(),
+        2 + 2,
+        "{text}"
+    );
+}
+
 #[test]
 fn bad_arguments_are_clear_errors() {
     for (arguments, part) in [
@@ -142,6 +186,10 @@ fn bad_arguments_are_clear_errors() {
         (&["--folds", "x"], "invalid value 'x' for '--folds <K>'"),
         (&["--seed", "-1"], "invalid value '-1' for '--seed <SEED>'"),
         (&["--rate", "1"], "unexpected argument '--rate'"),
+        (&["--search", "best"], "invalid value 'best' for '--search <HOW>'"),
+        (&["--csv", "no/such/folder/x.csv"], "cannot write no/such/folder/x.csv"),
+        (&["--plot", "no/such/folder/x.svg"], "cannot draw no/such/folder/x.svg"),
+        (&["--regularisation", "--folds", "3"], "cannot be used with '--folds <K>'"),
     ] {
         let output = iris(arguments, None);
         let text = String::from_utf8_lossy(&output.stderr);

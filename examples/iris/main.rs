@@ -6,17 +6,21 @@
 
 mod data;
 mod model;
+mod plot;
+mod regularisation;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use data::Data;
 use model::{Model, STEPS};
 use rootstep::learning_rate::{
-    Fold, SearchResults, StratifiedHoldOut, StratifiedKFold, logarithmic_grid, search,
+    Fold, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform, logarithmic_grid,
 };
 use rootstep::{Error, Level};
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Rows that the choice of the learning rate never sees.
@@ -41,6 +45,31 @@ struct Arguments {
     /// Folds of the cross-validation
     #[arg(long, value_name = "K", default_value_t = 5, allow_negative_numbers = true)]
     folds: usize,
+
+    /// Which learning rates of the range FROM to TO are tried: those of the grid; as many at random; or
+    /// those of the grid, the better half of them with twice the steps, and so on
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Method::Grid)]
+    search: Method,
+
+    /// Writes the table of the search, with all columns, to this file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+
+    /// Draws the accuracy over the learning rate to this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    /// Instead of all this: cross-validates the strength of regularisation, as scikit-learn does
+    #[arg(long, conflicts_with_all = ["seed", "grid", "folds", "search", "csv", "plot"])]
+    regularisation: bool,
+}
+
+/// How a search picks its candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Method {
+    Grid,
+    Random,
+    Halving,
 }
 
 /// A logarithmic grid, as `FROM:TO:COUNT`.
@@ -48,6 +77,12 @@ struct Arguments {
 struct Grid {
     text: String,
     rates: Vec<f64>,
+}
+
+impl Grid {
+    fn ends(&self) -> (f64, f64) {
+        (self.rates[0], self.rates[self.rates.len() - 1])
+    }
 }
 
 impl FromStr for Grid {
@@ -87,11 +122,20 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
     Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
     let data = data::iris()?;
+    if arguments.regularisation {
+        return regularisation_report(&data);
+    }
     let held_out = StratifiedHoldOut::new(HELD_OUT, arguments.seed).split(&data.classes)?;
     let folds = folds(arguments, &data, &held_out.train)?;
-    let results = search(arguments.grid.rates.iter().copied(), &folds, |&rate, fold| {
-        Model::fit(&data, &fold.train, rate).accuracy(&data, &fold.test)
-    })?;
+    let results = run_search(arguments, &data, &folds)?;
+    if let Some(file) = &arguments.csv {
+        write_csv(file, &results)
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    if let Some(file) = &arguments.plot {
+        plot::scores(file, &results)
+            .map_err(|error| format!("cannot draw {}: {error}", file.display()))?;
+    }
 
     let best = results.best().ok_or("the training diverged at every learning rate of --grid")?;
 
@@ -109,7 +153,7 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
          Accuracy in {}-fold stratified cross-validation:\n",
         arguments.grid.text, arguments.folds
     )?;
-    writeln!(text, "{}\n", search_table(&results, folds.len()))?;
+    writeln!(text, "{}\n", search_table("learning rate", &results, folds.len()))?;
     writeln!(
         text,
         "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
@@ -118,6 +162,59 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     )?;
     let model = Model::fit(&data, &held_out.train, best.candidate);
     text.push_str(&report(&data, &held_out, &model));
+    Ok(text)
+}
+
+/// The results of the search, of its last round if it has several.
+fn run_search(
+    arguments: &Arguments,
+    data: &Data,
+    folds: &[Fold],
+) -> Result<SearchResults<f64>, Error> {
+    let search = Search::new(folds).metrics(["accuracy"]);
+    let score = |model: &Model, rows: &[usize]| Ok(vec![model.accuracy(data, rows)]);
+    let fit = |&rate: &f64, fold: &Fold, steps| {
+        Ok::<_, Infallible>(Model::fit_in(data, &fold.train, rate, steps))
+    };
+    let rates = arguments.grid.rates.iter().copied();
+    match arguments.search {
+        Method::Grid => search.run(rates, |rate, fold| fit(rate, fold, STEPS), score),
+        Method::Random => {
+            let (from, to) = arguments.grid.ends();
+            let rates = log_uniform(from, to, arguments.grid.rates.len(), arguments.seed)?;
+            search.run(rates, |rate, fold| fit(rate, fold, STEPS), score)
+        }
+        Method::Halving => {
+            let all = STEPS as usize;
+            let fit = |rate: &f64, fold: &Fold, steps: usize| {
+                fit(rate, fold, u32::try_from(steps).unwrap_or(STEPS))
+            };
+            let mut rounds = search.halving(rates, (all / 8, all, 2), fit, score)?;
+            // There is at least one round.
+            Ok(rounds.swap_remove(rounds.len() - 1).1)
+        }
+    }
+}
+
+/// All columns of the table.
+fn write_csv(file: &Path, results: &SearchResults<f64>) -> Result<(), csv::Error> {
+    let mut writer = csv::Writer::from_path(file)?;
+    for row in results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]) {
+        writer.write_record(row)?;
+    }
+    Ok(writer.flush()?)
+}
+
+/// The table of the strengths of regularisation.
+fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Error>> {
+    let results = regularisation::search(data)?;
+    let mut text = String::from(
+        "Logistic regression on standardised iris, |w|²/2 + C·(sum of log losses).\n\
+         Accuracy in 5-fold stratified cross-validation, not shuffled:\n\n",
+    );
+    writeln!(text, "{}\n", search_table("C", &results, 5))?;
+    let best = results.best().ok_or("no accuracy is a number")?;
+    writeln!(text, "C: {} (mean accuracy {:.6}).", best.candidate, best.metric().mean)?;
     Ok(text)
 }
 
@@ -133,8 +230,8 @@ fn folds(arguments: &Arguments, data: &Data, rows: &[usize]) -> Result<Vec<Fold>
 }
 
 /// A row for each learning rate.
-fn search_table(results: &SearchResults<f64>, folds: usize) -> Table {
-    let mut header = vec!["learning rate".to_owned()];
+fn search_table(name: &str, results: &SearchResults<f64>, folds: usize) -> Table {
+    let mut header = vec![name.to_owned()];
     header.extend((1..=folds).map(|fold| format!("fold {fold}")));
     header.extend(["mean", "std dev", "rank"].map(str::to_owned));
     let rows = results.rows().iter().map(|row| {

@@ -21,13 +21,18 @@ impl Model {
     /// Minimises the mean log loss over the training rows, with a learning rate that falls linearly
     /// from `learning_rate` to zero: the normalised step does not vanish at the minimum by itself.
     pub fn fit(data: &Data, rows: &[usize], learning_rate: f64) -> Self {
+        Self::fit_in(data, rows, learning_rate, STEPS)
+    }
+
+    /// [`fit`](Self::fit) in so many steps.
+    pub fn fit_in(data: &Data, rows: &[usize], learning_rate: f64, steps: u32) -> Self {
         let (means, deviations) = standardisation(data, rows);
         let mut model =
             Self { means, deviations, weights: vec![0.0; data.class_names.len() * WEIGHTS] };
         let inputs: Vec<_> = rows.iter().map(|&row| model.input(&data.features[row])).collect();
         let classes: Vec<_> = rows.iter().map(|&row| data.classes[row]).collect();
-        for step in 0..STEPS {
-            let rate = learning_rate * (1.0 - f64::from(step) / f64::from(STEPS));
+        for step in 0..steps {
+            let rate = learning_rate * (1.0 - f64::from(step) / f64::from(steps));
             let gradient = gradient(&model.weights, &inputs, &classes);
             rootstep::descend(&mut model.weights, &gradient, rate);
         }
@@ -85,7 +90,7 @@ fn scores(weights: &[f64], input: &[f64; WEIGHTS]) -> Vec<f64> {
 }
 
 /// The probabilities of the classes, the softmax of their scores.
-fn probabilities(scores: &[f64]) -> Vec<f64> {
+pub fn probabilities(scores: &[f64]) -> Vec<f64> {
     // Without its maximum, no score overflows in the exponential.
     let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let exponentials: Vec<f64> = scores.iter().map(|score| (score - maximum).exp()).collect();
