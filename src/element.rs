@@ -1,5 +1,7 @@
 //! The element types, f32 and f64, and the register that holds each.
 
+use crate::Level;
+use crate::kernels::StepPart;
 use crate::simd::{Lanes, Simd, Vector, Widening};
 
 /// A floating-point type that the operations work on: `f32` or `f64`.
@@ -71,6 +73,9 @@ pub trait Sealed:
     /// The same values as f64: exact.
     fn widen<S: Simd>(isa: S, lanes: &Self::Wide<S>) -> S::F64;
 
+    /// Takes the step of an optimizer.
+    fn run_step(level: Level, part: StepPart<'_, Self>);
+
     /// The magnitude.
     fn abs(self) -> Self;
     /// The correctly rounded square root.
@@ -119,6 +124,10 @@ impl Sealed for f32 {
     #[inline(always)]
     fn widen<S: Simd>(isa: S, lanes: &Self::Wide<S>) -> S::F64 {
         S::F64::widen(isa, lanes)
+    }
+
+    fn run_step(level: Level, part: StepPart<'_, Self>) {
+        level.run(part);
     }
 
     #[inline]
@@ -175,6 +184,10 @@ impl Sealed for f64 {
     #[inline(always)]
     fn widen<S: Simd>(isa: S, lanes: &Self::Wide<S>) -> S::F64 {
         S::F64::load(isa, lanes)
+    }
+
+    fn run_step(level: Level, part: StepPart<'_, Self>) {
+        level.run(part);
     }
 
     #[inline]

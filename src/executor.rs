@@ -1,8 +1,8 @@
 //! How a call runs: at which level, on how many threads.
 
 use crate::kernels::{
-    Axpy, AxpyInto, BLOCK_ELEMENTS, CHUNK_BYTES, Descend, DescendInto, Each, Findings,
-    InspectBlock, Operation, Part, Place, SignedSqrt, SignedSqrtInPlace, Update,
+    Axpy, AxpyInto, BLOCK_ELEMENTS, CHUNK_BYTES, Descend, DescendInto, Findings, InspectBlock,
+    Operation, Part, Place, SignedSqrt, SignedSqrtInPlace, Update,
 };
 #[cfg(feature = "rayon")]
 use crate::parallel;
@@ -209,7 +209,7 @@ impl Executor {
         if self.parallel && parallel::pays(bytes) {
             return parallel::run(self.level, bytes, parts);
         }
-        self.level.run(Each(parts));
+        P::run_all(self.level, parts);
     }
 
     #[inline]

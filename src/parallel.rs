@@ -1,7 +1,7 @@
 //! Long slices, and many slices, split over the threads of the current rayon pool.
 
 use crate::Level;
-use crate::kernels::{CHUNK_BYTES, Each, Part};
+use crate::kernels::{CHUNK_BYTES, Part};
 use std::sync::{Mutex, PoisonError};
 
 /// Outputs of fewer bytes stay on the calling thread.
@@ -45,7 +45,7 @@ pub(crate) fn run<P: Part>(level: Level, bytes: usize, parts: impl Iterator<Item
             if chunk.is_empty() {
                 break;
             }
-            level.run(Each(chunk.drain(..)));
+            P::run_all(level, chunk.drain(..));
         }
     };
     let helpers = bytes.div_ceil(CHUNK_BYTES).min(rayon::current_num_threads()) - 1;

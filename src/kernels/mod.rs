@@ -11,4 +11,4 @@ mod update;
 pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
 pub(crate) use operations::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
 pub(crate) use step::{INT8_BLOCK, LeanMut, MomentumMut, StepPart};
-pub(crate) use update::{CHUNK_BYTES, Each, Operation, Part, Place, Update};
+pub(crate) use update::{CHUNK_BYTES, Operation, Part, Place, Update};

@@ -2,10 +2,10 @@
 
 use super::update::take_front;
 use super::{CHUNK_BYTES, Operation, Part, Place, Update};
-use crate::Element;
 use crate::optimizer::{Power, PowerOf};
 use crate::reference::Step;
 use crate::simd::{Kernel, Root, Simd, Vector};
+use crate::{Element, Level};
 use std::iter;
 
 /// Without momentum: the parameters alone are written.
@@ -159,7 +159,7 @@ fn add_decay<T: Element, V: Vector<T>, const N: usize>(
 
 /// The momentum of some elements, in its format.
 #[derive(Debug)]
-pub(crate) enum MomentumMut<'a, T> {
+pub enum MomentumMut<'a, T> {
     /// The rule has none.
     None,
     Full(&'a mut [T]),
@@ -168,7 +168,7 @@ pub(crate) enum MomentumMut<'a, T> {
 
 /// Momentum in a smaller type, which is unpacked for the step and packed again.
 #[derive(Debug)]
-pub(crate) enum LeanMut<'a> {
+pub enum LeanMut<'a> {
     #[cfg(feature = "half")]
     Bf16(&'a mut [half::bf16]),
     /// With the scale of each block of [`INT8_BLOCK`].
@@ -184,7 +184,7 @@ const UNPACKED: usize = 8 * INT8_BLOCK;
 
 /// The step on some elements of a tensor.
 #[derive(Debug)]
-pub(crate) struct StepPart<'a, T> {
+pub struct StepPart<'a, T> {
     pub(crate) step: Step<T>,
     pub(crate) parameters: &'a mut [T],
     /// As many.
@@ -197,6 +197,15 @@ pub(crate) struct StepPart<'a, T> {
 impl<T: Element> Part for StepPart<'_, T> {
     fn bytes(&self) -> usize {
         size_of_val(self.parameters)
+    }
+
+    /// Each enters the instruction set by itself, in the one function that this crate holds for its
+    /// element type: within the caller's, all that the step can do would be compiled for every type of
+    /// tensor that anyone has.
+    fn run_all(level: Level, parts: impl Iterator<Item = Self>) {
+        for part in parts {
+            T::run_step(level, part);
+        }
     }
 }
 

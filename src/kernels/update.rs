@@ -1,8 +1,8 @@
 //! The loop: applies an operation to whole slices.
 
-use crate::Element;
 use crate::element::Sealed;
 use crate::simd::{Kernel, Lanes, Portable, Scalar, Simd, Streaming, Vector, prefetch};
+use crate::{Element, Level};
 use std::sync::OnceLock;
 use std::{array, iter};
 
@@ -104,14 +104,19 @@ impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const I
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 
 /// A piece of work that one thread takes.
-pub(crate) trait Part: Kernel + Send {
+pub(crate) trait Part: Kernel + Send + Sized {
     /// Its share of the bytes of the whole.
     #[cfg_attr(not(feature = "rayon"), allow(dead_code, reason = "one thread takes all"))]
     fn bytes(&self) -> usize;
+
+    /// Runs several, one after the other.
+    fn run_all(level: Level, parts: impl Iterator<Item = Self>) {
+        level.run(Each(parts));
+    }
 }
 
-/// Several updates, one after the other, within one entry into the instruction set.
-pub(crate) struct Each<I>(pub(crate) I);
+/// Several kernels, one after the other, within one entry into the instruction set.
+struct Each<I>(I);
 
 impl<I: Iterator<Item: Kernel>> Kernel for Each<I> {
     #[inline(always)]
@@ -307,7 +312,7 @@ fn detect_last_level_cache_bytes() -> Option<usize> {
 mod tests {
     use super::*;
     use crate::kernels::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-    use crate::{Level, reference};
+    use crate::reference;
 
     /// Applies `operation` as if the slices were at each place, at every length over two of the
     /// widest blocks and every offset within a cache line.
