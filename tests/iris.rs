@@ -1,6 +1,7 @@
 //! The example `iris` as a user runs it: the same output on every level, and clear errors. Its
 //! modules are included too, for their unit tests.
 
+#[allow(dead_code, reason = "the example uses the rest")]
 #[path = "../examples/iris/data.rs"]
 mod data;
 #[allow(dead_code, reason = "the example uses the rest")]
@@ -167,6 +168,100 @@ fn other_searches_and_files() {
     );
 }
 
+/// A file in the temporary folder, gone in the end.
+struct Temporary(std::path::PathBuf);
+
+impl Temporary {
+    fn new(name: &str, text: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("rootstep-{}-{name}", std::process::id()));
+        std::fs::write(&file, text).unwrap();
+        Self(file)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Two classes apart from each other, labels in the first column, one feature that never varies.
+#[test]
+fn other_tables_work_as_well() {
+    let row = |i: i32| {
+        let (kind, sign) = if i % 2 == 0 { ("up", 1) } else { ("down", -1) };
+        format!("{kind},{},{}.5,7", sign * (5 + i % 7), i % 3)
+    };
+    let rows: Vec<String> = (0..40).map(row).collect();
+    let file = Temporary::new("table.csv", &format!("kind,a,b,same\n{}\n", rows.join("\n")));
+    let found = output(&["--data", file.path(), "--label", "kind"], None);
+    assert!(found.contains("40 rows, 8 of them held out"), "{found}");
+    assert!(found.contains("held out: 1.0000 (8 right)"), "{found}");
+    assert!(found.contains("| up ") && found.contains("| down "));
+    let found = output(&["--data", file.path(), "--label", "kind", "--regularisation"], None);
+    assert!(found.ends_with("(mean accuracy 1.000000).\n"), "{found}");
+    // Iris itself, from its file.
+    let iris = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/iris/iris.csv");
+    let (own, embedded) = (output(&["--data", iris], None), output(&[], None));
+    let tail = |text: &str| text.split_once(": 150 rows").unwrap().1.to_owned();
+    assert_eq!(tail(&own), tail(&embedded));
+}
+
+#[test]
+fn bad_tables_are_clear_errors() {
+    for (text, part) in [
+        ("a,b,c\n1,2,x\n3,,y\n", "line 3, column `b`: `` is not a finite number"),
+        ("a,b,c\n1,2,x\n3,4e999,y\n", "line 3, column `b`: `4e999` is not a finite number"),
+        ("a,b,c\n1,2,x\n3,four,y\n", "line 3, column `b`: `four` is not a finite number"),
+        ("a,b,c\n1,2,x\n3,4, \n", "line 3: the label is missing"),
+        ("a,b,c\n1,2,x\n3,4\n", "line: 3"),
+        ("a,b,c\n1,2,x\n3,4,y,5\n", "line: 3"),
+        ("a,b,c\n1,2,x\n3,4,x\n", "2 columns of numbers and 1 classes; allowed: 1 and 2 or more"),
+        ("c\nx\ny\n", "0 columns of numbers and 2 classes"),
+        ("", "is empty"),
+    ] {
+        let file = Temporary::new("bad.csv", text);
+        let output = iris(&["--data", file.path()], None);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text:?}: {error}");
+        assert!(error.contains(part) && error.contains(file.path()), "`{part}` is not in: {error}");
+        assert!(output.stdout.is_empty());
+    }
+    let file = Temporary::new("label.csv", "a,b,c\n1,2,x\n3,4,y\n");
+    let output = iris(&["--data", file.path(), "--label", "d"], None);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("has no column `d`; it has: a, b, c"), "{error}");
+    let output = iris(&["--data", "no/such/file.csv"], None);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read no/such/file.csv"));
+}
+
+#[cfg(feature = "journal")]
+#[test]
+fn a_search_goes_on_from_its_journal() {
+    let file = Temporary::new("journal", "");
+    let plain = output(&[], None);
+    assert_eq!(output(&["--resume", file.path()], None), plain);
+    let lines = std::fs::read_to_string(&file.0).unwrap();
+    assert_eq!(lines.lines().count(), 1 + 11 * 5);
+    let half: Vec<&str> = lines.lines().take(20).chain(["{\"number\":3"]).collect();
+    std::fs::write(&file.0, half.join("\n")).unwrap();
+    assert_eq!(output(&["--resume", file.path()], None), plain);
+    let other = iris(&["--resume", file.path(), "--grid", "0.1:1:3"], None);
+    let error = String::from_utf8_lossy(&other.stderr);
+    assert!(error.contains("it is that of another search: its candidates are others"), "{error}");
+}
+
+#[cfg(not(feature = "journal"))]
+#[test]
+fn resuming_needs_a_feature() {
+    let error = String::from_utf8(iris(&["--resume", "x"], None).stderr).unwrap();
+    assert!(error.contains("allowed: nothing, unless built with --features journal"), "{error}");
+}
+
 #[test]
 fn bad_arguments_are_clear_errors() {
     for (arguments, part) in [
@@ -186,6 +281,8 @@ fn bad_arguments_are_clear_errors() {
         (&["--folds", "x"], "invalid value 'x' for '--folds <K>'"),
         (&["--seed", "-1"], "invalid value '-1' for '--seed <SEED>'"),
         (&["--rate", "1"], "unexpected argument '--rate'"),
+        (&["--label", "x"], "--data <FILE>"),
+        (&["--search", "halving", "--resume", "x"], "--resume is with --search halving"),
         (&["--search", "best"], "invalid value 'best' for '--search <HOW>'"),
         (&["--csv", "no/such/folder/x.csv"], "cannot write no/such/folder/x.csv"),
         (&["--plot", "no/such/folder/x.svg"], "cannot draw no/such/folder/x.svg"),

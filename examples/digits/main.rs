@@ -13,16 +13,19 @@ mod report;
 
 use clap::Parser;
 use data::Data;
-use network::Network;
+use network::{BATCH, Network};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use report::Results;
-use rootstep::learning_rate::{Fold, StratifiedHoldOut, logarithmic_grid};
+use rootstep::learning_rate::{Fold, RangeTest, StratifiedHoldOut, logarithmic_grid};
 use rootstep::optimizer::{Optimizer, Power, Rule};
 use rootstep::{Executor, Level};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images that the training never sees.
 const HELD_OUT: usize = 360;
@@ -41,6 +44,10 @@ struct Arguments {
     /// Where to draw the heat map
     #[arg(long, value_name = "FILE", default_value = "digits.svg")]
     plot: PathBuf,
+
+    /// Instead of all this: a range test of PowerStep, drawn to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "epochs", "plot"])]
+    range_test: Option<PathBuf>,
 }
 
 /// A rule for each learning rate.
@@ -69,6 +76,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
     Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
     let data = data::digits()?;
+    if let Some(file) = &arguments.range_test {
+        return range_test(&data, file);
+    }
     let rates = logarithmic_grid(1e-5, 10.0, 13)?;
     let splits: Vec<Fold> = (0..arguments.seeds)
         .map(|seed| StratifiedHoldOut::new(HELD_OUT, seed).split(&data.digits))
@@ -106,6 +116,42 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     results.draw(&arguments.plot).map_err(|error| format!("cannot draw {file}: {error}"))?;
     let _ = writeln!(std::io::stdout(), "The heat map is in {file}.");
     Ok(())
+}
+
+/// Lets the learning rate of PowerStep grow from batch to batch, over two passes, and draws the loss.
+fn range_test(data: &Data, file: &Path) -> Result<(), Box<dyn Error>> {
+    const STEPS: usize = 90;
+    let mut rows = StratifiedHoldOut::new(HELD_OUT, 0).split(&data.digits)?.train;
+    rows.shuffle(&mut Pcg64::seed_from_u64(0));
+    let mut batches = rows.chunks(BATCH).cycle();
+    let mut network = Network::new(0)?;
+    let mut optimizer = Optimizer::builder(Rule::powerstep(0.0)).build()?;
+    let mut failure = None;
+    let found = RangeTest::new(1e-5, 10.0, STEPS)?.smoothing(0.9)?.run(|rate| {
+        let batch = batches.next().unwrap_or_default();
+        let loss = optimizer
+            .set_learning_rate(rate)
+            .and_then(|()| network.train_batch(data, batch, &mut optimizer));
+        // A loss that is not a number ends the test.
+        loss.unwrap_or_else(|error| {
+            failure = Some(error);
+            f64::NAN
+        })
+    });
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let suggestions = [
+        ("steepest", found.steepest()),
+        ("valley", found.valley()),
+        ("minimum / 10", found.minimum_tenth()),
+    ];
+    for (name, rate) in suggestions {
+        let rate = rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.2e}"));
+        println!("{name}: {rate}");
+    }
+    report::draw_range_test(file, &found, &suggestions)
+        .map_err(|error| format!("cannot draw {}: {error}", file.display()).into())
 }
 
 /// The accuracy after training with this rule.

@@ -9,7 +9,7 @@ use rootstep::optimizer::Optimizer;
 use std::error::Error;
 
 const HIDDEN: usize = 64;
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 /// The places of the tensors: weights from each input to all outputs, and biases.
 const W1: usize = 0;
@@ -56,19 +56,28 @@ impl Network {
         optimizer: &mut Optimizer<f32>,
     ) -> Result<(), rootstep::Error> {
         rows.shuffle(&mut self.order);
-        let mut gradients = self.parameters.each_ref().map(|tensor| vec![0.0; tensor.len()]);
         for batch in rows.chunks(BATCH) {
-            for gradient in &mut gradients {
-                gradient.fill(0.0);
-            }
-            for &row in batch {
-                self.add_gradient(&data.images[row], data.digits[row], &mut gradients);
-            }
-            // The rows of a batch are added up: the optimizer averages.
-            optimizer.set_gradient_scale(1.0 / batch.len() as f64)?;
-            optimizer.step(&mut self.parameters, &gradients)?;
+            self.train_batch(data, batch, optimizer)?;
         }
         Ok(())
+    }
+
+    /// A step, and the mean log loss before it.
+    pub fn train_batch(
+        &mut self,
+        data: &Data,
+        batch: &[usize],
+        optimizer: &mut Optimizer<f32>,
+    ) -> Result<f64, rootstep::Error> {
+        let mut gradients = self.parameters.each_ref().map(|tensor| vec![0.0; tensor.len()]);
+        let mut loss = 0.0;
+        for &row in batch {
+            loss += self.add_gradient(&data.images[row], data.digits[row], &mut gradients);
+        }
+        // The rows of a batch are added up: the optimizer averages.
+        optimizer.set_gradient_scale(1.0 / batch.len() as f64)?;
+        optimizer.step(&mut self.parameters, &gradients)?;
+        Ok(loss / batch.len() as f64)
     }
 
     /// The share of rows whose digit is the most probable one.
@@ -95,8 +104,8 @@ impl Network {
         Activations { hidden, probabilities: exponentials.map(|value| value / sum) }
     }
 
-    /// Adds the gradient of the log loss of one image.
-    fn add_gradient(&self, image: &[f32; PIXELS], digit: usize, gradients: &mut Tensors) {
+    /// Adds the gradient of the log loss of one image, and returns the loss.
+    fn add_gradient(&self, image: &[f32; PIXELS], digit: usize, gradients: &mut Tensors) -> f64 {
         let Activations { hidden, probabilities } = self.forward(image);
         let mut of_scores = probabilities;
         of_scores[digit] -= 1.0;
@@ -111,6 +120,7 @@ impl Network {
         add_outer(&[1.0], &of_scores, &mut gradients[B2]);
         add_outer(image, &of_hidden, &mut gradients[W1]);
         add_outer(&[1.0], &of_hidden, &mut gradients[B1]);
+        -f64::from(probabilities[digit]).ln()
     }
 }
 

@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use rootstep::learning_rate::RangeTestResult;
 use std::cmp::Ordering;
 use std::error::Error;
 use std::path::Path;
@@ -117,6 +118,70 @@ impl Results {
         root.present()?;
         Ok(())
     }
+}
+
+/// Draws the loss over the learning rate, smoothed and as it is, and the suggested rates.
+pub fn draw_range_test(
+    file: &Path,
+    found: &RangeTestResult,
+    suggestions: &[(&str, Option<f64>)],
+) -> Result<(), Box<dyn Error>> {
+    let points = found.points();
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return Err("the range test has no points".into());
+    };
+    let highest = points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
+    let highest = 1.1 * highest.fold(0.0, f64::max);
+    let root = SVGBackend::new(file, (720, 440)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .caption("Range test of PowerStep on digits", ("sans-serif", 20))
+        .margin(14)
+        .x_label_area_size(46)
+        .y_label_area_size(60)
+        .build_cartesian_2d((first.rate..last.rate).log_scale(), 0.0..highest)?;
+    chart
+        .configure_mesh()
+        .x_desc("learning rate")
+        .y_desc("log loss of the batch")
+        .x_label_formatter(&|rate| short(*rate))
+        .label_style(("sans-serif", 14))
+        .light_line_style(WHITE)
+        .draw()?;
+    let (pale, dark) = (RGBColor(180, 195, 220), RGBColor(20, 60, 140));
+    let raw = points.iter().map(|point| (point.rate, point.loss.min(highest)));
+    chart
+        .draw_series(LineSeries::new(raw, pale.stroke_width(1)))?
+        .label("loss")
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], pale.stroke_width(1)));
+    let smoothed = points.iter().map(|point| (point.rate, point.smoothed.min(highest)));
+    chart
+        .draw_series(LineSeries::new(smoothed, dark.stroke_width(2)))?
+        .label("smoothed")
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], dark.stroke_width(2)));
+    let colours = [RGBColor(200, 60, 40), RGBColor(30, 140, 70), RGBColor(150, 80, 170)];
+    for (&(name, rate), colour) in suggestions.iter().zip(colours) {
+        if let Some(rate) = rate {
+            chart
+                .draw_series([PathElement::new(
+                    [(rate, 0.0), (rate, highest)],
+                    colour.stroke_width(2),
+                )])?
+                .label(format!("{name}: {}", short(rate)))
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
+                });
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .label_font(("sans-serif", 14))
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .draw()?;
+    root.present()?;
+    Ok(())
 }
 
 /// Two significant digits, of small rates as a power of ten.

@@ -12,9 +12,11 @@ mod regularisation;
 use clap::{Parser, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use data::Data;
+use indicatif::{ProgressBar, ProgressStyle};
 use model::{Model, STEPS};
 use rootstep::learning_rate::{
-    Fold, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform, logarithmic_grid,
+    Fold, Progress, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform,
+    logarithmic_grid,
 };
 use rootstep::{Error, Level};
 use std::convert::Infallible;
@@ -23,8 +25,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Rows that the choice of the learning rate never sees.
-const HELD_OUT: usize = 30;
+/// Of so many rows the choice of the learning rate never sees one.
+const HELD_OUT_OF: usize = 5;
 
 /// Chooses a learning rate for a classifier of Fisher's iris by cross-validation.
 #[derive(Debug, Parser)]
@@ -59,8 +61,20 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 
+    /// A journal: a search that was interrupted goes on from it (needs the feature `journal`)
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+
+    /// Another table than iris: CSV with a header line, a column of labels, and numbers
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+
+    /// The column of labels in --data; the last one by default
+    #[arg(long, value_name = "COLUMN", requires = "data")]
+    label: Option<String>,
+
     /// Instead of all this: cross-validates the strength of regularisation, as scikit-learn does
-    #[arg(long, conflicts_with_all = ["seed", "grid", "folds", "search", "csv", "plot"])]
+    #[arg(long, conflicts_with_all = ["seed", "grid", "folds", "search", "csv", "plot", "resume"])]
     regularisation: bool,
 }
 
@@ -121,11 +135,15 @@ fn main() {
 fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
     Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
-    let data = data::iris()?;
+    let data = match &arguments.data {
+        Some(file) => data::open(file, arguments.label.as_deref())?,
+        None => data::iris()?,
+    };
     if arguments.regularisation {
         return regularisation_report(&data);
     }
-    let held_out = StratifiedHoldOut::new(HELD_OUT, arguments.seed).split(&data.classes)?;
+    let held_out = StratifiedHoldOut::new(data.classes.len() / HELD_OUT_OF, arguments.seed)
+        .split(&data.classes)?;
     let folds = folds(arguments, &data, &held_out.train)?;
     let results = run_search(arguments, &data, &folds)?;
     if let Some(file) = &arguments.csv {
@@ -142,7 +160,8 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     let mut text = String::new();
     writeln!(
         text,
-        "Fisher's iris: {} rows, {} of them held out (seed {}).",
+        "{}: {} rows, {} of them held out (seed {}).",
+        data.name,
         data.classes.len(),
         held_out.test.len(),
         arguments.seed
@@ -171,28 +190,66 @@ fn run_search(
     data: &Data,
     folds: &[Fold],
 ) -> Result<SearchResults<f64>, Error> {
-    let search = Search::new(folds).metrics(["accuracy"]);
+    // Drawn only where someone watches.
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} fits, {per_sec}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let report = |progress: Progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+    };
+    let search = Search::new(folds).metrics(["accuracy"]).progress(&report);
     let score = |model: &Model, rows: &[usize]| Ok(vec![model.accuracy(data, rows)]);
     let fit = |&rate: &f64, fold: &Fold, steps| {
         Ok::<_, Infallible>(Model::fit_in(data, &fold.train, rate, steps))
     };
-    let rates = arguments.grid.rates.iter().copied();
-    match arguments.search {
-        Method::Grid => search.run(rates, |rate, fold| fit(rate, fold, STEPS), score),
+    let rates = arguments.grid.rates.clone();
+    let results = match arguments.search {
+        Method::Grid => run_or_resume(arguments, &search, rates, fit, score),
         Method::Random => {
             let (from, to) = arguments.grid.ends();
-            let rates = log_uniform(from, to, arguments.grid.rates.len(), arguments.seed)?;
-            search.run(rates, |rate, fold| fit(rate, fold, STEPS), score)
+            let rates = log_uniform(from, to, rates.len(), arguments.seed)?;
+            run_or_resume(arguments, &search, rates, fit, score)
         }
+        Method::Halving if arguments.resume.is_some() => Err(Error::InvalidSetting {
+            setting: "--resume",
+            given: "with --search halving".to_owned(),
+            allowed: "grid and random".to_owned(),
+        }),
         Method::Halving => {
             let all = STEPS as usize;
             let fit = |rate: &f64, fold: &Fold, steps: usize| {
                 fit(rate, fold, u32::try_from(steps).unwrap_or(STEPS))
             };
-            let mut rounds = search.halving(rates, (all / 8, all, 2), fit, score)?;
+            let rounds = search.halving(rates, (all / 8, all, 2), fit, score);
             // There is at least one round.
-            Ok(rounds.swap_remove(rounds.len() - 1).1)
+            rounds.map(|mut rounds| rounds.swap_remove(rounds.len() - 1).1)
         }
+    };
+    bar.finish_and_clear();
+    results
+}
+
+/// The search, from its journal if one is asked for.
+fn run_or_resume(
+    arguments: &Arguments,
+    search: &Search<'_>,
+    rates: Vec<f64>,
+    fit: impl Fn(&f64, &Fold, u32) -> Result<Model, Infallible> + Sync,
+    score: impl Fn(&Model, &[usize]) -> Result<Vec<f64>, Infallible> + Sync,
+) -> Result<SearchResults<f64>, Error> {
+    let fit = |rate: &f64, fold: &Fold| fit(rate, fold, STEPS);
+    match &arguments.resume {
+        None => search.run(rates, fit, score),
+        #[cfg(feature = "journal")]
+        Some(file) => search.run_with_journal(file, rates, fit, score),
+        #[cfg(not(feature = "journal"))]
+        Some(file) => Err(Error::InvalidSetting {
+            setting: "--resume",
+            given: file.display().to_string(),
+            allowed: "nothing, unless built with --features journal".to_owned(),
+        }),
     }
 }
 
@@ -209,9 +266,10 @@ fn write_csv(file: &Path, results: &SearchResults<f64>) -> Result<(), csv::Error
 fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Error>> {
     let results = regularisation::search(data)?;
     let mut text = String::from(
-        "Logistic regression on standardised iris, |w|²/2 + C·(sum of log losses).\n\
+        "Logistic regression, features standardised, |w|²/2 + C·(sum of log losses).\n\
          Accuracy in 5-fold stratified cross-validation, not shuffled:\n\n",
     );
+    text.insert_str(0, &format!("{}: {} rows.\n", data.name, data.classes.len()));
     writeln!(text, "{}\n", search_table("C", &results, 5))?;
     let best = results.best().ok_or("no accuracy is a number")?;
     writeln!(text, "C: {} (mean accuracy {:.6}).", best.candidate, best.metric().mean)?;

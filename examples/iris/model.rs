@@ -1,9 +1,6 @@
 //! Multinomial logistic regression, trained with the crate's step.
 
-use crate::data::{Data, FEATURES};
-
-/// A weight for each feature, and the intercept.
-const WEIGHTS: usize = FEATURES + 1;
+use crate::data::Data;
 
 /// Steps over the whole training set.
 pub const STEPS: u32 = 300;
@@ -11,9 +8,9 @@ pub const STEPS: u32 = 300;
 /// A linear score per class, of standardised features.
 #[derive(Debug)]
 pub struct Model {
-    means: [f64; FEATURES],
-    deviations: [f64; FEATURES],
-    /// Class by class.
+    means: Vec<f64>,
+    deviations: Vec<f64>,
+    /// Class by class; of each class a weight for each feature, and the intercept.
     weights: Vec<f64>,
 }
 
@@ -27,8 +24,8 @@ impl Model {
     /// [`fit`](Self::fit) in so many steps.
     pub fn fit_in(data: &Data, rows: &[usize], learning_rate: f64, steps: u32) -> Self {
         let (means, deviations) = standardisation(data, rows);
-        let mut model =
-            Self { means, deviations, weights: vec![0.0; data.class_names.len() * WEIGHTS] };
+        let weights = vec![0.0; data.class_names.len() * (means.len() + 1)];
+        let mut model = Self { means, deviations, weights };
         let inputs: Vec<_> = rows.iter().map(|&row| model.input(&data.features[row])).collect();
         let classes: Vec<_> = rows.iter().map(|&row| data.classes[row]).collect();
         for step in 0..steps {
@@ -40,7 +37,7 @@ impl Model {
     }
 
     /// The most probable class; the first of those that tie.
-    pub fn predict(&self, features: &[f64; FEATURES]) -> usize {
+    pub fn predict(&self, features: &[f64]) -> usize {
         let scores = scores(&self.weights, &self.input(features));
         (1..scores.len()).fold(
             0,
@@ -60,33 +57,32 @@ impl Model {
     }
 
     /// Standardised features, and 1 for the intercept.
-    fn input(&self, features: &[f64; FEATURES]) -> [f64; WEIGHTS] {
-        std::array::from_fn(|i| match i {
-            FEATURES => 1.0,
-            i => (features[i] - self.means[i]) / self.deviations[i],
-        })
+    fn input(&self, features: &[f64]) -> Vec<f64> {
+        let standardised = features.iter().zip(self.means.iter().zip(&self.deviations));
+        standardised.map(|(x, (mean, deviation))| (x - mean) / deviation).chain([1.0]).collect()
     }
 }
 
 /// Mean and standard deviation of each feature over `rows`: of the training set alone, so that
 /// nothing of the test rows leaks into the model.
-fn standardisation(data: &Data, rows: &[usize]) -> ([f64; FEATURES], [f64; FEATURES]) {
-    let mean_of = |value: &dyn Fn(&[f64; FEATURES]) -> f64| {
+fn standardisation(data: &Data, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
+    let mean_of = |value: &dyn Fn(&[f64]) -> f64| {
         rows.iter().map(|&row| value(&data.features[row])).sum::<f64>() / rows.len() as f64
     };
-    let means: [f64; FEATURES] = std::array::from_fn(|i| mean_of(&|features| features[i]));
-    let deviations = std::array::from_fn(|i| {
-        let deviation = mean_of(&|features| (features[i] - means[i]).powi(2)).sqrt();
+    let means: Vec<f64> = (0..data.width()).map(|i| mean_of(&|features| features[i])).collect();
+    let deviation = |(i, mean): (usize, &f64)| {
+        let deviation = mean_of(&|features| (features[i] - mean).powi(2)).sqrt();
         // A feature that never varies says nothing: it becomes zero.
         if deviation > 0.0 { deviation } else { f64::INFINITY }
-    });
+    };
+    let deviations = means.iter().enumerate().map(deviation).collect();
     (means, deviations)
 }
 
 /// The score of each class: the products of its weights with the input.
-fn scores(weights: &[f64], input: &[f64; WEIGHTS]) -> Vec<f64> {
+fn scores(weights: &[f64], input: &[f64]) -> Vec<f64> {
     let product = |class: &[f64]| class.iter().zip(input).map(|(w, x)| w * x).sum();
-    weights.chunks(WEIGHTS).map(product).collect()
+    weights.chunks(input.len()).map(product).collect()
 }
 
 /// The probabilities of the classes, the softmax of their scores.
@@ -99,11 +95,11 @@ pub fn probabilities(scores: &[f64]) -> Vec<f64> {
 }
 
 /// The gradient of the mean log loss: the mean of (probability - is the class) * input.
-fn gradient(weights: &[f64], inputs: &[[f64; WEIGHTS]], classes: &[usize]) -> Vec<f64> {
+fn gradient(weights: &[f64], inputs: &[Vec<f64>], classes: &[usize]) -> Vec<f64> {
     let mut gradient = vec![0.0; weights.len()];
     for (input, &class) in inputs.iter().zip(classes) {
         let probabilities = probabilities(&scores(weights, input));
-        for (k, part) in gradient.chunks_mut(WEIGHTS).enumerate() {
+        for (k, part) in gradient.chunks_mut(input.len()).enumerate() {
             let error = probabilities[k] - if k == class { 1.0 } else { 0.0 };
             for (sum, x) in part.iter_mut().zip(input) {
                 *sum += error * x / inputs.len() as f64;
@@ -118,10 +114,9 @@ mod tests {
     use super::*;
 
     /// The mean log loss.
-    fn loss(weights: &[f64], inputs: &[[f64; WEIGHTS]], classes: &[usize]) -> f64 {
-        let log_loss = |input: &[f64; WEIGHTS], class: usize| {
-            -probabilities(&scores(weights, input))[class].ln()
-        };
+    fn loss(weights: &[f64], inputs: &[Vec<f64>], classes: &[usize]) -> f64 {
+        let log_loss =
+            |input: &[f64], class: usize| -probabilities(&scores(weights, input))[class].ln();
         let rows = inputs.iter().zip(classes);
         rows.map(|(input, &class)| log_loss(input, class)).sum::<f64>() / inputs.len() as f64
     }
@@ -129,9 +124,10 @@ mod tests {
     #[test]
     fn gradient_is_the_slope_of_the_loss() {
         let inputs =
-            [[0.5, -1.0, 2.0, 0.1, 1.0], [-0.3, 0.7, -1.1, 0.9, 1.0], [1.5, 0.2, 0.4, -2.0, 1.0]];
+            [[0.5, -1.0, 2.0, 0.1, 1.0], [-0.3, 0.7, -1.1, 0.9, 1.0], [1.5, 0.2, 0.4, -2.0, 1.0]]
+                .map(Vec::from);
         let classes = [2, 0, 1];
-        let weights: Vec<f64> = (0..3 * WEIGHTS).map(|i| (i as f64 * 1.3).sin()).collect();
+        let weights: Vec<f64> = (0..3 * 5).map(|i| (f64::from(i) * 1.3).sin()).collect();
         let gradient = gradient(&weights, &inputs, &classes);
         for i in 0..weights.len() {
             let moved = |by: f64| {
@@ -168,7 +164,7 @@ mod tests {
         let rows: Vec<usize> = (0..100).collect();
         let model = Model::fit(&data, &rows, 0.0);
         let inputs: Vec<_> = rows.iter().map(|&row| model.input(&data.features[row])).collect();
-        for i in 0..FEATURES {
+        for i in 0..4 {
             let mean = inputs.iter().map(|input| input[i]).sum::<f64>() / 100.0;
             let variance = inputs.iter().map(|input| input[i].powi(2)).sum::<f64>() / 100.0;
             assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-12);

@@ -2,7 +2,7 @@
 //! `GridSearchCV(LogisticRegression(), {"C": [0.001, .., 1000]}, cv=5)` finds on standardised iris,
 //! with the steps of this crate.
 
-use crate::data::{Data, FEATURES};
+use crate::data::Data;
 use crate::model::probabilities;
 use rootstep::learning_rate::{Fold, Schedule, Search, SearchResults, StratifiedKFold};
 use rootstep::optimizer::{Optimizer, Rule};
@@ -30,14 +30,15 @@ pub fn search(data: &Data) -> Result<SearchResults<f64>, Box<dyn Error>> {
 }
 
 /// Every feature with mean 0 and variance 1, over all rows.
-fn standardised(data: &Data) -> Vec<[f64; FEATURES]> {
+fn standardised(data: &Data) -> Vec<Vec<f64>> {
     let rows = data.features.len() as f64;
     let mut inputs = data.features.clone();
-    for i in 0..FEATURES {
+    for i in 0..data.width() {
         let mean = inputs.iter().map(|input| input[i]).sum::<f64>() / rows;
         let variance = inputs.iter().map(|input| (input[i] - mean).powi(2)).sum::<f64>() / rows;
         for input in &mut inputs {
-            input[i] = (input[i] - mean) / variance.sqrt();
+            // A feature that never varies says nothing.
+            input[i] = if variance > 0.0 { (input[i] - mean) / variance.sqrt() } else { 0.0 };
         }
     }
     inputs
@@ -50,7 +51,7 @@ impl Model {
     /// By Nesterov's method with the rate 1/L and the momentum (√L - √μ) / (√L + √μ), where μ and L
     /// bound the curvature (Nesterov, *Introductory Lectures on Convex Optimization*, 2004, section 2.2).
     fn fit(
-        inputs: &[[f64; FEATURES]],
+        inputs: &[Vec<f64>],
         data: &Data,
         rows: &[usize],
         strength: f64,
@@ -72,7 +73,7 @@ impl Model {
         let schedule = Schedule::constant(1.0 / curvature)?.warm_up(0.1 / curvature, 10)?;
 
         let classes = data.class_names.len();
-        let mut parameters = [vec![0.0; classes * FEATURES], vec![0.0; classes]];
+        let mut parameters = [vec![0.0; classes * data.width()], vec![0.0; classes]];
         for step in 0..MOST_STEPS {
             let gradients = gradients(&parameters, inputs, data, rows);
             let slope = |(gradient, weight): (&f64, &f64)| (gradient + decay * weight).abs();
@@ -88,7 +89,7 @@ impl Model {
         Ok(Self { weights, intercepts })
     }
 
-    fn accuracy(&self, inputs: &[[f64; FEATURES]], data: &Data, rows: &[usize]) -> f64 {
+    fn accuracy(&self, inputs: &[Vec<f64>], data: &Data, rows: &[usize]) -> f64 {
         let is_right = |&&row: &&usize| {
             let scores = scores([&self.weights, &self.intercepts], &inputs[row]);
             let best = (0..scores.len())
@@ -99,16 +100,15 @@ impl Model {
     }
 }
 
-fn scores([weights, intercepts]: [&[f64]; 2], input: &[f64; FEATURES]) -> Vec<f64> {
-    let product =
-        |class: &[f64; FEATURES]| class.iter().zip(input).map(|(w, x)| w * x).sum::<f64>();
-    weights.as_chunks().0.iter().zip(intercepts).map(|(class, b)| product(class) + b).collect()
+fn scores([weights, intercepts]: [&[f64]; 2], input: &[f64]) -> Vec<f64> {
+    let product = |class: &[f64]| class.iter().zip(input).map(|(w, x)| w * x).sum::<f64>();
+    weights.chunks(input.len()).zip(intercepts).map(|(class, b)| product(class) + b).collect()
 }
 
 /// The gradients of the mean log loss.
 fn gradients(
     [weights, intercepts]: &[Vec<f64>; 2],
-    inputs: &[[f64; FEATURES]],
+    inputs: &[Vec<f64>],
     data: &Data,
     rows: &[usize],
 ) -> [Vec<f64>; 2] {
@@ -118,7 +118,8 @@ fn gradients(
         for (k, probability) in probabilities.into_iter().enumerate() {
             let is_class = f64::from(u8::from(k == data.classes[row]));
             let error = (probability - is_class) / rows.len() as f64;
-            let of_class = &mut gradients[0][k * FEATURES..][..FEATURES];
+            let width = inputs[row].len();
+            let of_class = &mut gradients[0][k * width..][..width];
             for (sum, x) in of_class.iter_mut().zip(&inputs[row]) {
                 *sum += error * x;
             }
