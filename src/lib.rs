@@ -90,6 +90,7 @@ pub mod optimizer;
 #[cfg(feature = "rayon")]
 mod parallel;
 pub mod reference;
+mod setting;
 
 pub use element::Element;
 pub use error::Error;

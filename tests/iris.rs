@@ -7,11 +7,14 @@ mod data;
 #[allow(dead_code, reason = "the example uses the rest")]
 #[path = "../examples/iris/model.rs"]
 mod model;
+#[path = "support/temporary.rs"]
+mod temporary;
 
 use model::Model;
 use rootstep::Level;
 use rootstep::learning_rate::{Fold, StratifiedHoldOut, StratifiedKFold};
 use std::process::{Command, Output};
+use temporary::Temporary;
 
 /// `cargo test` builds the examples beside the tests.
 fn iris(arguments: &[&str], level: Option<&str>) -> Output {
@@ -142,15 +145,10 @@ fn regularisation_is_that_of_scikit_learn() {
 /// four rounds leave two; the files hold what is printed.
 #[test]
 fn other_searches_and_files() {
-    let file =
-        |name: &str| std::env::temp_dir().join(format!("rootstep-{}-{name}", std::process::id()));
-    let (csv, svg) = (file("iris.csv"), file("iris.svg"));
-    let paths = [&csv, &svg].map(|path| path.to_str().unwrap());
-    let text = output(&["--search", "random", "--csv", paths[0], "--plot", paths[1]], None);
+    let (csv, svg) = (Temporary::new("iris.csv"), Temporary::new("iris.svg"));
+    let text = output(&["--search", "random", "--csv", path(&csv), "--plot", path(&svg)], None);
     let (table, picture) =
-        (std::fs::read_to_string(&csv).unwrap(), std::fs::read_to_string(&svg).unwrap());
-    std::fs::remove_file(&csv).unwrap();
-    std::fs::remove_file(&svg).unwrap();
+        (std::fs::read_to_string(&csv.0).unwrap(), std::fs::read_to_string(&svg.0).unwrap());
     let rows: Vec<csv::StringRecord> =
         csv::Reader::from_reader(table.as_bytes()).records().collect::<Result<_, _>>().unwrap();
     assert_eq!(rows.len(), 11);
@@ -168,25 +166,15 @@ fn other_searches_and_files() {
     );
 }
 
-/// A file in the temporary folder, gone in the end.
-struct Temporary(std::path::PathBuf);
-
-impl Temporary {
-    fn new(name: &str, text: &str) -> Self {
-        let file = std::env::temp_dir().join(format!("rootstep-{}-{name}", std::process::id()));
-        std::fs::write(&file, text).unwrap();
-        Self(file)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
+fn path(file: &Temporary) -> &str {
+    file.0.to_str().unwrap()
 }
 
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+/// A file with this text.
+fn file(name: &str, text: &str) -> Temporary {
+    let file = Temporary::new(name);
+    std::fs::write(&file.0, text).unwrap();
+    file
 }
 
 /// Two classes apart from each other, labels in the first column, one feature that never varies.
@@ -197,12 +185,12 @@ fn other_tables_work_as_well() {
         format!("{kind},{},{}.5,7", sign * (5 + i % 7), i % 3)
     };
     let rows: Vec<String> = (0..40).map(row).collect();
-    let file = Temporary::new("table.csv", &format!("kind,a,b,same\n{}\n", rows.join("\n")));
-    let found = output(&["--data", file.path(), "--label", "kind"], None);
+    let file = file("table.csv", &format!("kind,a,b,same\n{}\n", rows.join("\n")));
+    let found = output(&["--data", path(&file), "--label", "kind"], None);
     assert!(found.contains("40 rows, 8 of them held out"), "{found}");
     assert!(found.contains("held out: 1.0000 (8 right)"), "{found}");
     assert!(found.contains("| up ") && found.contains("| down "));
-    let found = output(&["--data", file.path(), "--label", "kind", "--regularisation"], None);
+    let found = output(&["--data", path(&file), "--label", "kind", "--regularisation"], None);
     assert!(found.ends_with("(mean accuracy 1.000000).\n"), "{found}");
     // Iris itself, from its file.
     let iris = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/iris/iris.csv");
@@ -224,15 +212,15 @@ fn bad_tables_are_clear_errors() {
         ("c\nx\ny\n", "0 columns of numbers and 2 classes"),
         ("", "is empty"),
     ] {
-        let file = Temporary::new("bad.csv", text);
-        let output = iris(&["--data", file.path()], None);
+        let file = file("bad.csv", text);
+        let output = iris(&["--data", path(&file)], None);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{text:?}: {error}");
-        assert!(error.contains(part) && error.contains(file.path()), "`{part}` is not in: {error}");
+        assert!(error.contains(part) && error.contains(path(&file)), "`{part}` is not in: {error}");
         assert!(output.stdout.is_empty());
     }
-    let file = Temporary::new("label.csv", "a,b,c\n1,2,x\n3,4,y\n");
-    let output = iris(&["--data", file.path(), "--label", "d"], None);
+    let file = file("label.csv", "a,b,c\n1,2,x\n3,4,y\n");
+    let output = iris(&["--data", path(&file), "--label", "d"], None);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("has no column `d`; it has: a, b, c"), "{error}");
     let output = iris(&["--data", "no/such/file.csv"], None);
@@ -242,15 +230,15 @@ fn bad_tables_are_clear_errors() {
 #[cfg(feature = "journal")]
 #[test]
 fn a_search_goes_on_from_its_journal() {
-    let file = Temporary::new("journal", "");
+    let file = Temporary::new("journal");
     let plain = output(&[], None);
-    assert_eq!(output(&["--resume", file.path()], None), plain);
+    assert_eq!(output(&["--resume", path(&file)], None), plain);
     let lines = std::fs::read_to_string(&file.0).unwrap();
     assert_eq!(lines.lines().count(), 1 + 11 * 5);
     let half: Vec<&str> = lines.lines().take(20).chain(["{\"number\":3"]).collect();
     std::fs::write(&file.0, half.join("\n")).unwrap();
-    assert_eq!(output(&["--resume", file.path()], None), plain);
-    let other = iris(&["--resume", file.path(), "--grid", "0.1:1:3"], None);
+    assert_eq!(output(&["--resume", path(&file)], None), plain);
+    let other = iris(&["--resume", path(&file), "--grid", "0.1:1:3"], None);
     let error = String::from_utf8_lossy(&other.stderr);
     assert!(error.contains("it is that of another search: its candidates are others"), "{error}");
 }
@@ -258,7 +246,7 @@ fn a_search_goes_on_from_its_journal() {
 #[cfg(not(feature = "journal"))]
 #[test]
 fn resuming_needs_a_feature() {
-    let error = String::from_utf8(iris(&["--resume", "x"], None).stderr).unwrap();
+    let error = String::from_utf8(iris(&["--resume", "no/such/folder/x"], None).stderr).unwrap();
     assert!(error.contains("allowed: nothing, unless built with --features journal"), "{error}");
 }
 
@@ -282,7 +270,10 @@ fn bad_arguments_are_clear_errors() {
         (&["--seed", "-1"], "invalid value '-1' for '--seed <SEED>'"),
         (&["--rate", "1"], "unexpected argument '--rate'"),
         (&["--label", "x"], "--data <FILE>"),
-        (&["--search", "halving", "--resume", "x"], "--resume is with --search halving"),
+        (
+            &["--search", "halving", "--resume", "no/such/folder/x"],
+            "--resume is with --search halving",
+        ),
         (&["--search", "best"], "invalid value 'best' for '--search <HOW>'"),
         (&["--csv", "no/such/folder/x.csv"], "cannot write no/such/folder/x.csv"),
         (&["--plot", "no/such/folder/x.svg"], "cannot draw no/such/folder/x.svg"),

@@ -2,34 +2,20 @@
 //! no other search's file is taken.
 
 mod support;
+#[path = "support/temporary.rs"]
+mod temporary;
 
 use rootstep::Error;
 use rootstep::learning_rate::{Fold, KFold, OnFailure, Search, SearchResults, logarithmic_grid};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::random_bits;
+use temporary::Temporary;
 
 const CANDIDATES: usize = 30;
 const FOLDS: usize = 4;
-
-/// A file in the temporary folder, gone in the end.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(name: &str) -> Self {
-        let file = std::env::temp_dir().join(format!("rootstep-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&file);
-        Self(file)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// A search with failures, whose fits take `pause` each and are counted.
 fn run(file: Option<&Path>, pause: Duration) -> Result<(SearchResults<f64>, usize), Error> {

@@ -265,11 +265,13 @@ fn write_csv(file: &Path, results: &SearchResults<f64>) -> Result<(), csv::Error
 /// The table of the strengths of regularisation.
 fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Error>> {
     let results = regularisation::search(data)?;
-    let mut text = String::from(
-        "Logistic regression, features standardised, |w|²/2 + C·(sum of log losses).\n\
+    let mut text = format!(
+        "{}: {} rows.\n\
+         Logistic regression, features standardised, |w|²/2 + C·(sum of log losses).\n\
          Accuracy in 5-fold stratified cross-validation, not shuffled:\n\n",
+        data.name,
+        data.classes.len()
     );
-    text.insert_str(0, &format!("{}: {} rows.\n", data.name, data.classes.len()));
     writeln!(text, "{}\n", search_table("C", &results, 5))?;
     let best = results.best().ok_or("no accuracy is a number")?;
     writeln!(text, "C: {} (mean accuracy {:.6}).", best.candidate, best.metric().mean)?;

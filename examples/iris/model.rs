@@ -8,8 +8,7 @@ pub const STEPS: u32 = 300;
 /// A linear score per class, of standardised features.
 #[derive(Debug)]
 pub struct Model {
-    means: Vec<f64>,
-    deviations: Vec<f64>,
+    standardisation: Standardisation,
     /// Class by class; of each class a weight for each feature, and the intercept.
     weights: Vec<f64>,
 }
@@ -23,9 +22,9 @@ impl Model {
 
     /// [`fit`](Self::fit) in so many steps.
     pub fn fit_in(data: &Data, rows: &[usize], learning_rate: f64, steps: u32) -> Self {
-        let (means, deviations) = standardisation(data, rows);
-        let weights = vec![0.0; data.class_names.len() * (means.len() + 1)];
-        let mut model = Self { means, deviations, weights };
+        let standardisation = Standardisation::of(data, rows);
+        let weights = vec![0.0; data.class_names.len() * (data.width() + 1)];
+        let mut model = Self { standardisation, weights };
         let inputs: Vec<_> = rows.iter().map(|&row| model.input(&data.features[row])).collect();
         let classes: Vec<_> = rows.iter().map(|&row| data.classes[row]).collect();
         for step in 0..steps {
@@ -38,13 +37,7 @@ impl Model {
 
     /// The most probable class; the first of those that tie.
     pub fn predict(&self, features: &[f64]) -> usize {
-        let scores = scores(&self.weights, &self.input(features));
-        (1..scores.len()).fold(
-            0,
-            |best, class| {
-                if scores[class] > scores[best] { class } else { best }
-            },
-        )
+        most_probable(&scores(&self.weights, &self.input(features)))
     }
 
     /// The share of rows whose class is predicted; NaN if the training diverged.
@@ -58,25 +51,44 @@ impl Model {
 
     /// Standardised features, and 1 for the intercept.
     fn input(&self, features: &[f64]) -> Vec<f64> {
-        let standardised = features.iter().zip(self.means.iter().zip(&self.deviations));
-        standardised.map(|(x, (mean, deviation))| (x - mean) / deviation).chain([1.0]).collect()
+        self.standardisation.apply(features).chain([1.0]).collect()
     }
 }
 
-/// Mean and standard deviation of each feature over `rows`: of the training set alone, so that
-/// nothing of the test rows leaks into the model.
-fn standardisation(data: &Data, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
-    let mean_of = |value: &dyn Fn(&[f64]) -> f64| {
-        rows.iter().map(|&row| value(&data.features[row])).sum::<f64>() / rows.len() as f64
-    };
-    let means: Vec<f64> = (0..data.width()).map(|i| mean_of(&|features| features[i])).collect();
-    let deviation = |(i, mean): (usize, &f64)| {
-        let deviation = mean_of(&|features| (features[i] - mean).powi(2)).sqrt();
-        // A feature that never varies says nothing: it becomes zero.
-        if deviation > 0.0 { deviation } else { f64::INFINITY }
-    };
-    let deviations = means.iter().enumerate().map(deviation).collect();
-    (means, deviations)
+/// Mean and standard deviation of each feature over some rows.
+#[derive(Debug)]
+pub struct Standardisation {
+    means: Vec<f64>,
+    deviations: Vec<f64>,
+}
+
+impl Standardisation {
+    /// Of the training set alone, nothing of the test rows leaks into the model.
+    pub fn of(data: &Data, rows: &[usize]) -> Self {
+        let mean_of = |value: &dyn Fn(&[f64]) -> f64| {
+            rows.iter().map(|&row| value(&data.features[row])).sum::<f64>() / rows.len() as f64
+        };
+        let means: Vec<f64> = (0..data.width()).map(|i| mean_of(&|features| features[i])).collect();
+        let deviation = |(i, mean): (usize, &f64)| {
+            let deviation = mean_of(&|features| (features[i] - mean).powi(2)).sqrt();
+            // A feature that never varies says nothing: it becomes zero.
+            if deviation > 0.0 { deviation } else { f64::INFINITY }
+        };
+        let deviations = means.iter().enumerate().map(deviation).collect();
+        Self { means, deviations }
+    }
+
+    /// The features, with mean 0 and variance 1 over those rows.
+    pub fn apply(&self, features: &[f64]) -> impl Iterator<Item = f64> {
+        let scales = self.means.iter().zip(&self.deviations);
+        features.iter().zip(scales).map(|(x, (mean, deviation))| (x - mean) / deviation)
+    }
+}
+
+/// The class with the highest score; the first of those that tie.
+pub fn most_probable(scores: &[f64]) -> usize {
+    let higher = |best, class| if scores[class] > scores[best] { class } else { best };
+    (1..scores.len()).fold(0, higher)
 }
 
 /// The score of each class: the products of its weights with the input.

@@ -3,7 +3,7 @@
 //! with the steps of this crate.
 
 use crate::data::Data;
-use crate::model::probabilities;
+use crate::model::{Standardisation, most_probable, probabilities};
 use rootstep::learning_rate::{Fold, Schedule, Search, SearchResults, StratifiedKFold};
 use rootstep::optimizer::{Optimizer, Rule};
 use std::error::Error;
@@ -31,17 +31,9 @@ pub fn search(data: &Data) -> Result<SearchResults<f64>, Box<dyn Error>> {
 
 /// Every feature with mean 0 and variance 1, over all rows.
 fn standardised(data: &Data) -> Vec<Vec<f64>> {
-    let rows = data.features.len() as f64;
-    let mut inputs = data.features.clone();
-    for i in 0..data.width() {
-        let mean = inputs.iter().map(|input| input[i]).sum::<f64>() / rows;
-        let variance = inputs.iter().map(|input| (input[i] - mean).powi(2)).sum::<f64>() / rows;
-        for input in &mut inputs {
-            // A feature that never varies says nothing.
-            input[i] = if variance > 0.0 { (input[i] - mean) / variance.sqrt() } else { 0.0 };
-        }
-    }
-    inputs
+    let all: Vec<usize> = (0..data.features.len()).collect();
+    let standardisation = Standardisation::of(data, &all);
+    data.features.iter().map(|features| standardisation.apply(features).collect()).collect()
 }
 
 impl Model {
@@ -92,9 +84,7 @@ impl Model {
     fn accuracy(&self, inputs: &[Vec<f64>], data: &Data, rows: &[usize]) -> f64 {
         let is_right = |&&row: &&usize| {
             let scores = scores([&self.weights, &self.intercepts], &inputs[row]);
-            let best = (0..scores.len())
-                .fold(0, |best, k| if scores[k] > scores[best] { k } else { best });
-            best == data.classes[row]
+            most_probable(&scores) == data.classes[row]
         };
         rows.iter().filter(is_right).count() as f64 / rows.len() as f64
     }

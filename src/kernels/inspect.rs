@@ -1,7 +1,7 @@
 //! The pass that reads gradients and writes nothing: sums, the largest, counts.
 
 use super::Part;
-use super::update::LanesOf;
+use super::update::{LanesOf, PREFETCH_AHEAD_BYTES};
 use crate::simd::{Kernel, Lanes, Simd, Vector, prefetch};
 use crate::{Element, Inspection};
 
@@ -70,10 +70,6 @@ struct Running<T> {
     smallest: [T; RUNNING_SUMS],
 }
 
-/// How far ahead to prefetch, as for the other kernels: with it, f32 in DRAM took 1.10 times as long as
-/// reading alone, without it 1.41 times (`cargo bench --bench ratios -- inspect`).
-const PREFETCH_AHEAD_BYTES: usize = 2048;
-
 impl<T: Element> Running<T> {
     /// What there is in `values`, squared after they are multiplied by `factor` if `SCALED`.
     #[inline(always)]
@@ -87,6 +83,8 @@ impl<T: Element> Running<T> {
 
         let (rows, rest) = values.as_chunks::<RUNNING_SUMS>();
         for row in rows {
+            // With it, f32 in DRAM took 1.10 times as long as reading alone, without it 1.41 times
+            // (`cargo bench --bench ratios -- inspect`).
             prefetch(row, PREFETCH_AHEAD_BYTES);
             for (square, value) in squares.iter_mut().zip(T::Wide::<S>::chunks(row).0) {
                 let value = T::widen::<S>(isa, value);

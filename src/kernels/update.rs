@@ -134,7 +134,7 @@ const BLOCK: usize = 4;
 /// step took 1.14 times as long as an axpy of the same traffic without it, 1.07 to 1.10 times with
 /// it, 2 KiB ahead; 1.5 and 4 KiB were about as good, 8 and 16 KiB worse. An axpy itself gains
 /// nothing, and in the caches loses up to 1.3 times.
-const PREFETCH_AHEAD_BYTES: usize = 2048;
+pub(super) const PREFETCH_AHEAD_BYTES: usize = 2048;
 
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core
 /// hold. In place, prefetching costs nothing measurable below; out of place it took up to 1.1 times

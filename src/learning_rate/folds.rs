@@ -1,6 +1,7 @@
 //! Splits of the rows of a data set into those to train on and those to test on.
 
 use crate::Error;
+use crate::setting::at_least;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
@@ -17,9 +18,13 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Splits all rows by whether they are tested on.
-    fn by(is_test: &[bool]) -> Self {
-        let (test, train) = (0..is_test.len()).partition(|&row| is_test[row]);
+    /// Tests on some of the `rows`, in any order, and trains on all others.
+    fn testing(rows: usize, tested: &[usize]) -> Self {
+        let mut is_test = vec![false; rows];
+        for &row in tested {
+            is_test[row] = true;
+        }
+        let (test, train) = (0..rows).partition(|&row| is_test[row]);
         Self { train, test }
     }
 }
@@ -56,7 +61,7 @@ impl StratifiedKFold {
     ///
     /// [`Error::InvalidSetting`] if `folds < 2`.
     pub fn new(folds: usize) -> Result<Self, Error> {
-        at_least_two(folds)?;
+        at_least("number of folds", folds, 2)?;
         Ok(Self { folds, seed: None })
     }
 
@@ -77,25 +82,19 @@ impl StratifiedKFold {
     pub fn split<L: Eq + Hash>(&self, labels: &[L]) -> Result<Vec<Fold>, Error> {
         let classes = rows_of_classes(labels);
         let largest = classes.iter().map(Vec::len).max().unwrap_or(0);
-        if self.folds > largest {
-            let allowed = format!(
-                "at most {largest}, the size of the largest class of {} rows",
-                labels.len()
-            );
-            return Err(Error::invalid("number of folds", self.folds, allowed));
-        }
-        let fold_of_row = self.assign(&classes, labels.len());
-        let is_test = |fold| fold_of_row.iter().map(|&f| f == fold).collect::<Vec<_>>();
-        Ok((0..self.folds).map(|fold| Fold::by(&is_test(fold))).collect())
+        let what = format!("the size of the largest class of {} rows", labels.len());
+        at_most(self.folds, largest, &what)?;
+        let tests = self.assign(&classes);
+        Ok(tests.iter().map(|test| Fold::testing(labels.len(), test)).collect())
     }
 
-    /// The fold that each row is tested in.
+    /// The rows that each fold is tested on.
     ///
     /// How many rows of a class each fold gets follows scikit-learn: lay the rows down sorted by
     /// class and deal them to the folds in turn. The rows of a class then fill the folds in order.
-    fn assign(&self, classes: &[Vec<usize>], rows: usize) -> Vec<usize> {
+    fn assign(&self, classes: &[Vec<usize>]) -> Vec<Vec<usize>> {
         let mut random = self.seed.map(Pcg64::seed_from_u64);
-        let mut fold_of_row = vec![0; rows];
+        let mut tests = vec![Vec::new(); self.folds];
         let mut dealt = 0;
         for class in classes {
             let mut folds: Vec<usize> =
@@ -106,10 +105,10 @@ impl StratifiedKFold {
                 None => folds.sort_unstable(),
             }
             for (&row, fold) in class.iter().zip(folds) {
-                fold_of_row[row] = fold;
+                tests[fold].push(row);
             }
         }
-        fold_of_row
+        tests
     }
 }
 
@@ -140,7 +139,7 @@ impl KFold {
     ///
     /// [`Error::InvalidSetting`] if `folds < 2`.
     pub fn new(folds: usize) -> Result<Self, Error> {
-        at_least_two(folds)?;
+        at_least("number of folds", folds, 2)?;
         Ok(Self { folds, seed: None })
     }
 
@@ -164,11 +163,7 @@ impl KFold {
         let (size, larger) = (rows / self.folds, rows % self.folds);
         let fold = |k: usize| {
             let start = k * size + k.min(larger);
-            let mut is_test = vec![false; rows];
-            for &row in &order[start..start + size + usize::from(k < larger)] {
-                is_test[row] = true;
-            }
-            Fold::by(&is_test)
+            Fold::testing(rows, &order[start..start + size + usize::from(k < larger)])
         };
         Ok((0..self.folds).map(fold).collect())
     }
@@ -201,7 +196,7 @@ impl GroupKFold {
     ///
     /// [`Error::InvalidSetting`] if `folds < 2`.
     pub fn new(folds: usize) -> Result<Self, Error> {
-        at_least_two(folds)?;
+        at_least("number of folds", folds, 2)?;
         Ok(Self { folds })
     }
 
@@ -224,14 +219,7 @@ impl GroupKFold {
                 smallest.extend(rows);
             }
         }
-        let fold = |test: Vec<usize>| {
-            let mut is_test = vec![false; groups.len()];
-            for row in test {
-                is_test[row] = true;
-            }
-            Fold::by(&is_test)
-        };
-        Ok(tests.into_iter().map(fold).collect())
+        Ok(tests.iter().map(|test| Fold::testing(groups.len(), test)).collect())
     }
 }
 
@@ -259,7 +247,7 @@ impl TimeSeriesSplit {
     ///
     /// [`Error::InvalidSetting`] if `folds < 2`.
     pub fn new(folds: usize) -> Result<Self, Error> {
-        at_least_two(folds)?;
+        at_least("number of folds", folds, 2)?;
         Ok(Self { folds, gap: 0 })
     }
 
@@ -303,9 +291,7 @@ impl TimeSeriesSplit {
 /// # Ok::<(), rootstep::Error>(())
 /// ```
 pub fn leave_one_out(rows: usize) -> Result<Vec<Fold>, Error> {
-    if rows < 2 {
-        return Err(Error::invalid("number of rows", rows, "at least 2"));
-    }
+    at_least("number of rows", rows, 2)?;
     KFold { folds: rows, seed: None }.split(rows)
 }
 
@@ -329,9 +315,7 @@ pub fn repeated(
     seed: u64,
     mut split: impl FnMut(u64) -> Result<Vec<Fold>, Error>,
 ) -> Result<Vec<Fold>, Error> {
-    if times == 0 {
-        return Err(Error::invalid("number of repetitions", times, "at least 1"));
-    }
+    at_least("number of repetitions", times, 1)?;
     let mut folds = Vec::new();
     for repetition in 0..times {
         folds.extend(split(seed.wrapping_add(repetition))?);
@@ -413,14 +397,12 @@ impl StratifiedHoldOut {
         let classes = rows_of_classes(labels);
         let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
         let mut random = Pcg64::seed_from_u64(self.seed);
-        let mut is_test = vec![false; rows];
+        let mut tested = Vec::new();
         for (mut class, held_out) in classes.into_iter().zip(shares(&sizes, test_rows)) {
             class.shuffle(&mut random);
-            for &row in &class[..held_out] {
-                is_test[row] = true;
-            }
+            tested.extend_from_slice(&class[..held_out]);
         }
-        Ok(Fold::by(&is_test))
+        Ok(Fold::testing(rows, &tested))
     }
 }
 
@@ -452,13 +434,6 @@ fn rows_of_classes<L: Eq + Hash>(labels: &[L]) -> Vec<Vec<usize>> {
         classes[class].push(row);
     }
     classes
-}
-
-fn at_least_two(folds: usize) -> Result<(), Error> {
-    if folds < 2 {
-        return Err(Error::invalid("number of folds", folds, "at least 2"));
-    }
-    Ok(())
 }
 
 fn at_most(folds: usize, most: usize, what: &str) -> Result<(), Error> {

@@ -2,8 +2,8 @@
 
 use crate::Error;
 
-/// The most values of a grid: a mistyped number must be an error, not the end of the memory.
-const MOST_VALUES: usize = 1_000_000;
+/// The most candidates at once: a mistyped number must be an error, not the end of the memory.
+pub(super) const MOST_VALUES: usize = 1_000_000;
 
 /// `count` values from `from` to `to`, each the same factor greater than the one before:
 /// `from * (to / from)^(i / (count - 1))`. The first and the last are exactly the ends.
@@ -57,10 +57,7 @@ fn grid(
     count: usize,
     value_at: impl Fn(f64, f64) -> f64,
 ) -> Result<Vec<f64>, Error> {
-    if !(to > from && to.is_finite()) {
-        let allowed = format!("finite and greater than its start, {from}");
-        return Err(Error::invalid("end of the grid", to, allowed));
-    }
+    end_behind("end of the grid", from, to)?;
     let wrong_count = |allowed| Err(Error::invalid("number of values in the grid", count, allowed));
     if !(2..=MOST_VALUES).contains(&count) {
         return wrong_count(format!("at least 2 and at most {MOST_VALUES}"));
@@ -77,4 +74,12 @@ fn grid(
         return wrong_count(format!("so few that values between {from} and {to} differ"));
     }
     Ok(values)
+}
+
+/// The end of a range is finite and behind its start.
+pub(super) fn end_behind(setting: &'static str, from: f64, to: f64) -> Result<(), Error> {
+    if to > from && to.is_finite() {
+        return Ok(());
+    }
+    Err(Error::invalid(setting, to, format!("finite and greater than its start, {from}")))
 }

@@ -1,11 +1,9 @@
 //! Candidates at random, and products of candidates.
 
+use super::grid::{MOST_VALUES, end_behind};
 use crate::Error;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-
-/// The most values: a mistyped number must be an error, not the end of the memory.
-const MOST_VALUES: usize = 1_000_000;
 
 /// `count` values at random, every value from `from` to `to` as likely as any other. The same seed gives
 /// the same values, drawn by PCG64.
@@ -57,10 +55,7 @@ fn draw(
     seed: u64,
     value_at: impl Fn(f64) -> f64,
 ) -> Result<Vec<f64>, Error> {
-    if !(to > from && to.is_finite()) {
-        let allowed = format!("finite and greater than its start, {from}");
-        return Err(Error::invalid("end of the range", to, allowed));
-    }
+    end_behind("end of the range", from, to)?;
     if !(1..=MOST_VALUES).contains(&count) {
         let allowed = format!("at least 1 and at most {MOST_VALUES}");
         return Err(Error::invalid("number of random values", count, allowed));

@@ -2,6 +2,7 @@
 
 use super::logarithmic_grid;
 use crate::Error;
+use crate::setting::below_one;
 
 /// Trains with a learning rate that grows from step to step, and watches the loss: below the useful
 /// rates it stands still, then it falls, then it explodes.
@@ -47,13 +48,7 @@ impl RangeTest {
     ///
     /// [`Error::InvalidSetting`] unless it is within [0, 1).
     pub fn smoothing(mut self, share: f64) -> Result<Self, Error> {
-        if !(0.0..1.0).contains(&share) {
-            return Err(Error::invalid(
-                "the smoothing of a range test",
-                share,
-                "0 or more, below 1",
-            ));
-        }
+        below_one::<f64>("the smoothing of a range test", share)?;
         self.smoothing = share;
         Ok(self)
     }

@@ -1,6 +1,7 @@
 //! Learning rates that change from step to step.
 
 use crate::Error;
+use crate::setting::{below_one, not_negative, positive};
 use std::f64::consts::PI;
 
 /// A learning rate for each step: a function of the number of steps already taken.
@@ -89,7 +90,7 @@ impl Schedule {
         factor: f64,
         milestones: impl IntoIterator<Item = u64>,
     ) -> Result<Self, Error> {
-        positive("the factor of a schedule", factor)?;
+        positive::<f64>("the factor of a schedule", factor)?;
         let rate = |(i, step): (u32, u64)| (step, from * factor.powf(f64::from(i)));
         Self::piecewise(from, (1..).zip(milestones).map(rate))
     }
@@ -234,9 +235,7 @@ impl Schedule {
     fn of(kind: Kind) -> Result<Self, Error> {
         let Named { rates, steps, positive: numbers } = kind.settings();
         for (name, value) in rates {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Error::invalid(name, value, "a finite number, 0 or more"));
-            }
+            not_negative::<f64>(name, value)?;
         }
         for (name, value) in steps {
             if value == 0 {
@@ -244,7 +243,7 @@ impl Schedule {
             }
         }
         for (name, value) in numbers {
-            positive(name, value)?;
+            positive::<f64>(name, value)?;
         }
         if let Kind::OneCycle { steps, warm_up_share, .. } = kind {
             let up = warm_up_share * steps as f64;
@@ -372,13 +371,6 @@ fn in_period(step: u64, period: u64, growth: u64) -> (u64, u64) {
     (step, period)
 }
 
-fn positive(name: &'static str, value: f64) -> Result<(), Error> {
-    if value > 0.0 && value.is_finite() {
-        return Ok(());
-    }
-    Err(Error::invalid(name, value, "a finite number above 0"))
-}
-
 /// A learning rate that falls when a loss has stopped falling: PyTorch's `ReduceLROnPlateau`.
 ///
 /// ```
@@ -412,7 +404,7 @@ impl Plateau {
     ///
     /// [`Error::InvalidSetting`] unless the rate is finite and above 0 and the factor within (0, 1).
     pub fn new(rate: f64, factor: f64, patience: u64) -> Result<Self, Error> {
-        positive("the learning rate", rate)?;
+        positive::<f64>("the learning rate", rate)?;
         if !(factor > 0.0 && factor < 1.0) {
             return Err(Error::invalid("the factor of a plateau", factor, "above 0 and below 1"));
         }
@@ -427,13 +419,7 @@ impl Plateau {
     ///
     /// [`Error::InvalidSetting`] unless it is within [0, 1).
     pub fn threshold(mut self, threshold: f64) -> Result<Self, Error> {
-        if !(0.0..1.0).contains(&threshold) {
-            return Err(Error::invalid(
-                "the threshold of a plateau",
-                threshold,
-                "0 or more, below 1",
-            ));
-        }
+        below_one::<f64>("the threshold of a plateau", threshold)?;
         self.threshold = threshold;
         Ok(self)
     }

@@ -2,6 +2,7 @@
 
 use super::Fold;
 use crate::Error;
+use crate::setting::at_least;
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
 use std::convert::Infallible;
@@ -253,7 +254,7 @@ impl<'a> Search<'a> {
         C: Clone + Sync,
         E: fmt::Display,
     {
-        at_least_one("first budget", first)?;
+        at_least("first budget", first, 1)?;
         if last < first {
             let allowed = format!("{first}, the first budget, or more");
             return Err(Error::invalid("last budget", last, allowed));
@@ -289,9 +290,9 @@ impl<'a> Search<'a> {
         C: Sync,
         E: fmt::Display,
     {
-        at_least_one("number of candidates", candidates.len())?;
-        at_least_one("number of folds", self.folds.len())?;
-        at_least_one("number of metrics", self.metrics.len())?;
+        at_least("number of candidates", candidates.len(), 1)?;
+        at_least("number of folds", self.folds.len(), 1)?;
+        at_least("number of metrics", self.metrics.len(), 1)?;
         let total = candidates.len() * self.folds.len();
         let done = AtomicUsize::new(0);
         let one = |number: usize| {
@@ -617,11 +618,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
-}
-
-fn at_least_one(setting: &'static str, given: usize) -> Result<(), Error> {
-    if given == 0 {
-        return Err(Error::invalid(setting, given, "at least 1"));
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The settings of an optimizer, validated together.
 
-use super::rule::positive;
 use super::{Optimizer, Rule, state};
+use crate::setting::positive;
 use crate::{Element, Error, Executor, Level};
 use std::marker::PhantomData;
 

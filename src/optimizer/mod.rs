@@ -35,7 +35,7 @@ pub use rule::{MomentumFormat, Power, PowerOf, Rule};
 pub use state::State;
 
 use crate::kernels::{Place, StepPart};
-use crate::{Element, Error, Executor, Inspection};
+use crate::{Element, Error, Executor, Inspection, setting};
 use state::TensorState;
 
 /// Takes the steps of a model, and holds their state.
@@ -199,7 +199,7 @@ impl<T: Element> Optimizer<T> {
     ///
     /// [`Error::InvalidSetting`] if it is not finite, or below 0. Nothing is changed then.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
-        rule::not_negative::<T>("the learning rate", learning_rate)?;
+        setting::not_negative::<T>("the learning rate", learning_rate)?;
         for rule in &mut self.groups {
             rule.learning_rate = learning_rate;
         }
@@ -216,7 +216,7 @@ impl<T: Element> Optimizer<T> {
         group: usize,
         learning_rate: f64,
     ) -> Result<(), Error> {
-        rule::not_negative::<T>("the learning rate", learning_rate)?;
+        setting::not_negative::<T>("the learning rate", learning_rate)?;
         let count = self.groups.len();
         let Some(rule) = self.groups.get_mut(group) else {
             return Err(Error::invalid("the group", group, format!("0 to {}", count - 1)));
@@ -232,7 +232,7 @@ impl<T: Element> Optimizer<T> {
     ///
     /// [`Error::InvalidSetting`] if it is not finite, or not above 0.
     pub fn set_gradient_scale(&mut self, gradient_scale: f64) -> Result<(), Error> {
-        rule::positive::<T>("the gradient scale", gradient_scale)?;
+        setting::positive::<T>("the gradient scale", gradient_scale)?;
         self.gradient_scale = gradient_scale;
         Ok(())
     }

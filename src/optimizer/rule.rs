@@ -1,6 +1,7 @@
 //! The update rule of a group of parameters.
 
 use crate::reference::Step;
+use crate::setting::{below_one, not_negative, positive};
 use crate::{Element, Error};
 
 /// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
@@ -268,32 +269,4 @@ impl<T: Element> Step<T> {
     pub fn later(rule: &Rule) -> Self {
         rule.step(false, 1.0, f64::INFINITY)
     }
-}
-
-/// The largest finite value of `T`.
-fn largest<T: Element>() -> f64 {
-    T::from_bits(T::MAX_BITS).to_f64()
-}
-
-pub(crate) fn not_negative<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
-    if (0.0..=largest::<T>()).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid(setting, value, "a finite number, 0 or more"))
-}
-
-pub(crate) fn positive<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
-    let rounded = T::nearest(value).to_f64();
-    if rounded > 0.0 && rounded <= largest::<T>() {
-        return Ok(());
-    }
-    Err(Error::invalid(setting, value, "a finite number above 0"))
-}
-
-fn below_one<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
-    // 0.999999999 is 1 in f32: what counts is the rounded number.
-    if value >= 0.0 && T::nearest(value).to_f64() < 1.0 {
-        return Ok(());
-    }
-    Err(Error::invalid(setting, value, "0 or more, below 1"))
 }
