@@ -2,7 +2,12 @@
 //!
 //! `cargo run --release --example schedules -- schedules.svg`
 
+#[path = "support/picture.rs"]
+mod picture;
+
 use clap::Parser;
+use picture::Picture;
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use rootstep::learning_rate::Schedule;
 use std::error::Error;
@@ -13,16 +18,16 @@ const STEPS: u64 = 100;
 /// Draws learning-rate schedules over a hundred steps.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where to draw them, as SVG
+    /// Where to draw them, as SVG or PNG
     #[arg(default_value = "schedules.svg")]
     file: PathBuf,
 }
 
 fn main() {
     let Arguments { file } = Arguments::parse();
-    let drawn = schedules().map_err(Into::into).and_then(|schedules| draw(&file, &schedules));
+    let drawn = schedules().map_err(Into::into).and_then(|all| Schedules(all).save(&file));
     if let Err(error) = drawn {
-        eprintln!("error: cannot draw {}: {error}", file.display());
+        eprintln!("error: {error}");
         std::process::exit(2);
     }
     println!("The schedules are in {}.", file.display());
@@ -40,37 +45,41 @@ fn schedules() -> Result<Vec<(&'static str, Schedule)>, rootstep::Error> {
     ])
 }
 
-fn draw(file: &std::path::Path, schedules: &[(&str, Schedule)]) -> Result<(), Box<dyn Error>> {
-    let root = SVGBackend::new(file, (720, 440)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption("Schedules", ("sans-serif", 20))
-        .margin(14)
-        .x_label_area_size(46)
-        .y_label_area_size(60)
-        .build_cartesian_2d(0..STEPS, 0.0..0.105)?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .y_desc("learning rate")
-        .label_style(("sans-serif", 14))
-        .light_line_style(WHITE)
-        .draw()?;
-    for (i, (name, schedule)) in schedules.iter().enumerate() {
-        let colour = HSLColor(i as f64 / schedules.len() as f64, 0.8, 0.4);
-        let rates = (0..STEPS).map(|step| (step, schedule.at(step)));
+struct Schedules(Vec<(&'static str, Schedule)>);
+
+impl Picture for Schedules {
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn Error>>
+    where
+        B::ErrorType: 'static,
+    {
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(root)
+            .caption("Schedules", ("sans-serif", 20))
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d(0..STEPS, 0.0..0.105)?;
         chart
-            .draw_series(LineSeries::new(rates, colour.stroke_width(2)))?
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+            .configure_mesh()
+            .x_desc("step")
+            .y_desc("learning rate")
+            .label_style(("sans-serif", 14))
+            .light_line_style(WHITE)
+            .draw()?;
+        for (i, (name, schedule)) in self.0.iter().enumerate() {
+            let colour = HSLColor(i as f64 / self.0.len() as f64, 0.8, 0.4);
+            let rates = (0..STEPS).map(|step| (step, schedule.at(step)));
+            chart.draw_series(LineSeries::new(rates, colour.stroke_width(2)))?.label(*name).legend(
+                move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)),
+            );
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperRight)
+            .label_font(("sans-serif", 13))
+            .background_style(WHITE.mix(0.85))
+            .border_style(BLACK)
+            .draw()?;
+        Ok(())
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .label_font(("sans-serif", 13))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK)
-        .draw()?;
-    root.present()?;
-    Ok(())
 }

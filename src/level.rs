@@ -66,13 +66,14 @@ impl Level {
     pub fn available() -> &'static [Self] {
         static AVAILABLE: OnceLock<Vec<Level>> = OnceLock::new();
         AVAILABLE.get_or_init(|| {
-            let mut levels = vec![Self::portable()];
-            #[cfg(target_arch = "x86_64")]
-            {
-                levels.extend(Avx2::detect().map(|token| Self(Token::Avx2(token))));
-                levels.extend(Avx512::detect().map(|token| Self(Token::Avx512(token))));
-            }
-            levels
+            let levels = [
+                Some(Self::portable()),
+                #[cfg(target_arch = "x86_64")]
+                Avx2::detect().map(|token| Self(Token::Avx2(token))),
+                #[cfg(target_arch = "x86_64")]
+                Avx512::detect().map(|token| Self(Token::Avx512(token))),
+            ];
+            levels.into_iter().flatten().collect()
         })
     }
 

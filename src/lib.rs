@@ -27,10 +27,7 @@
 //!
 //! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
-#![cfg_attr(
-    feature = "learning-rate",
-    doc = "[`learning_rate`] chooses the learning rate: candidates, folds, and a cross-validated search."
-)]
+#![cfg_attr(feature = "learning-rate", doc = include_str!("learning_rate/overview.md"))]
 //!
 //! # What is guaranteed
 //!
@@ -68,6 +65,7 @@
 //! - `rayon` (default): long slices over several threads.
 //! - `learning-rate` (default): the module `learning_rate`.
 //! - `journal`: searches that go on where they were interrupted.
+//! - `csv`: the table of a search as CSV.
 //! - `half`: momentum in bf16.
 //! - `serde`: the rules and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.

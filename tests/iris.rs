@@ -153,12 +153,22 @@ fn other_searches_and_files() {
         csv::Reader::from_reader(table.as_bytes()).records().collect::<Result<_, _>>().unwrap();
     assert_eq!(rows.len(), 11);
     for row in rows {
-        let (rate, mean): (f64, f64) = (row[4].parse().unwrap(), row[10].parse().unwrap());
+        let (rate, mean): (f64, f64) = (row[6].parse().unwrap(), row[13].parse().unwrap());
+        assert_eq!((&row[0], &row[1]), ("0", "300"));
         assert!((0.0001..=10.0).contains(&rate));
         assert!(text.contains(&format!(" {mean:.4} ")), "{mean} is not in: {text}");
     }
     assert!(picture.contains("learning rate") && picture.contains("</svg>"));
-    let text = output(&["--search", "halving"], None);
+    let png = Temporary::new("iris.png");
+    let arguments = ["--search", "halving", "--csv", path(&csv), "--plot", path(&png)];
+    let text = output(&arguments, None);
+    assert!(text.contains("those left after 296 steps"), "{text}");
+    let rows: Vec<csv::StringRecord> =
+        csv::Reader::from_path(&csv.0).unwrap().records().collect::<Result<_, _>>().unwrap();
+    let steps: Vec<&str> = rows.iter().map(|row| &row[1]).collect();
+    let expected = [vec!["37"; 11], vec!["74"; 6], vec!["148"; 3], vec!["296"; 2]].concat();
+    assert_eq!(steps, expected);
+    assert!(std::fs::read(&png.0).unwrap().starts_with(b"\x89PNG"));
     assert_eq!(
         text.lines().filter(|line| line.matches('|').count() == 10).count(),
         2 + 2,
@@ -177,15 +187,16 @@ fn file(name: &str, text: &str) -> Temporary {
     file
 }
 
-/// Two classes apart from each other, labels in the first column, one feature that never varies.
+/// Two classes apart from each other, labels in the first column, features that never vary: one
+/// whose mean is exact, and one whose mean is rounded.
 #[test]
 fn other_tables_work_as_well() {
     let row = |i: i32| {
         let (kind, sign) = if i % 2 == 0 { ("up", 1) } else { ("down", -1) };
-        format!("{kind},{},{}.5,7", sign * (5 + i % 7), i % 3)
+        format!("{kind},{},{}.5,7,0.1", sign * (5 + i % 7), i % 3)
     };
     let rows: Vec<String> = (0..40).map(row).collect();
-    let file = file("table.csv", &format!("kind,a,b,same\n{}\n", rows.join("\n")));
+    let file = file("table.csv", &format!("kind,a,b,same,rounded\n{}\n", rows.join("\n")));
     let found = output(&["--data", path(&file), "--label", "kind"], None);
     assert!(found.contains("40 rows, 8 of them held out"), "{found}");
     assert!(found.contains("held out: 1.0000 (8 right)"), "{found}");
@@ -202,12 +213,21 @@ fn other_tables_work_as_well() {
 #[test]
 fn bad_tables_are_clear_errors() {
     for (text, part) in [
-        ("a,b,c\n1,2,x\n3,,y\n", "line 3, column `b`: `` is not a finite number"),
-        ("a,b,c\n1,2,x\n3,4e999,y\n", "line 3, column `b`: `4e999` is not a finite number"),
-        ("a,b,c\n1,2,x\n3,four,y\n", "line 3, column `b`: `four` is not a finite number"),
-        ("a,b,c\n1,2,x\n3,4, \n", "line 3: the label is missing"),
-        ("a,b,c\n1,2,x\n3,4\n", "line: 3"),
-        ("a,b,c\n1,2,x\n3,4,y,5\n", "line: 3"),
+        ("a,b,c\n1,2,x\n3,,y\n", "line 3, column `b`: `` is not a number"),
+        ("a,b,c\n1,2,x\n3,4e99,y\n3,4e100,y\n", "line 4, column `b`: `4e100` is not a number"),
+        ("a,b,c\n1,2,x\n3,-1e999,y\n", "line 3, column `b`: `-1e999` is not a number"),
+        (
+            "a,b,c\n1,2,x\n3,NaN,y\n",
+            "line 3, column `b`: `NaN` is not a number from -1e100 to 1e100",
+        ),
+        ("a,b,c\n1,2,x\n3,four,y\n", "line 3, column `b`: `four` is not a number"),
+        ("a,b,c\r\n1,2,x\r\n3,four,y\r\n", "line 3, column `b`: `four` is not a number"),
+        ("a,b,c\r1,2,x\r3,four,y\r", "line 3, column `b`: `four` is not a number"),
+        ("\u{feff}a,b,c\n\n1,2,x\n\n\nfour,3,y\n", "line 6, column `a`: `four` is not a number"),
+        ("a,b,c\n1,2,x\n3,4, \n", "line 3, column `c`: the label is missing"),
+        ("a,b,c\n1,2,x\n3,4\n", "line 3 has 2 cells; allowed: 3"),
+        ("a,b,c\n1,2,x\n\n3,4,y,5\n", "line 4 has 4 cells; allowed: 3"),
+        ("a,b,c\n1,2,x\n3,4,y\n", "number of rows held out is 0"),
         ("a,b,c\n1,2,x\n3,4,x\n", "2 columns of numbers and 1 classes; allowed: 1 and 2 or more"),
         ("c\nx\ny\n", "0 columns of numbers and 2 classes"),
         ("", "is empty"),
@@ -241,6 +261,12 @@ fn a_search_goes_on_from_its_journal() {
     let other = iris(&["--resume", path(&file), "--grid", "0.1:1:3"], None);
     let error = String::from_utf8_lossy(&other.stderr);
     assert!(error.contains("it is that of another search: its candidates are others"), "{error}");
+    // The same labels, but other numbers.
+    let table = include_str!("../examples/iris/iris.csv").replacen("5.1", "5.2", 1);
+    let data = self::file("other.csv", &table);
+    let other = iris(&["--resume", path(&file), "--data", path(&data)], None);
+    let error = String::from_utf8_lossy(&other.stderr);
+    assert!(error.contains("it is that of another search: its context is another"), "{error}");
 }
 
 #[cfg(not(feature = "journal"))]
@@ -270,13 +296,11 @@ fn bad_arguments_are_clear_errors() {
         (&["--seed", "-1"], "invalid value '-1' for '--seed <SEED>'"),
         (&["--rate", "1"], "unexpected argument '--rate'"),
         (&["--label", "x"], "--data <FILE>"),
-        (
-            &["--search", "halving", "--resume", "no/such/folder/x"],
-            "--resume is with --search halving",
-        ),
         (&["--search", "best"], "invalid value 'best' for '--search <HOW>'"),
         (&["--csv", "no/such/folder/x.csv"], "cannot write no/such/folder/x.csv"),
         (&["--plot", "no/such/folder/x.svg"], "cannot draw no/such/folder/x.svg"),
+        (&["--plot", "no/such/folder/x.png"], "cannot draw no/such/folder/x.png"),
+        (&["--plot", "x.pdf"], "cannot draw x.pdf: its name ends otherwise; allowed: .svg, .png"),
         (&["--regularisation", "--folds", "3"], "cannot be used with '--folds <K>'"),
     ] {
         let output = iris(arguments, None);

@@ -6,7 +6,9 @@ mod support;
 mod temporary;
 
 use rootstep::Error;
-use rootstep::learning_rate::{Fold, KFold, OnFailure, Search, SearchResults, logarithmic_grid};
+use rootstep::learning_rate::{
+    Fold, KFold, OnFailure, Plateau, Search, SearchResults, logarithmic_grid,
+};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -77,6 +79,7 @@ fn killed_searches_go_on() {
             let mut child = Command::new(std::env::current_exe().unwrap())
                 .args(["--ignored", "--exact", "child", "--test-threads=1"])
                 .env("ROOTSTEP_TEST_JOURNAL", &file.0)
+                .env("RAYON_NUM_THREADS", "2") // 120 fits of 2 ms take 120 ms, wherever it runs.
                 .stdout(std::process::Stdio::null())
                 .spawn()
                 .unwrap();
@@ -92,7 +95,7 @@ fn killed_searches_go_on() {
         interrupted += usize::from(done > 0 && done < CANDIDATES * FOLDS);
         // Once more: nothing is left to do.
         let (again, fits) = run(Some(&file.0), Duration::ZERO).unwrap();
-        assert_eq!((again, fits), (resumed, 0));
+        assert_eq!((table(&again), fits), (table(&resumed), 0));
     }
     assert!(interrupted >= 5, "only {interrupted} of 20 were killed on their way");
 }
@@ -145,9 +148,17 @@ fn journals_of_other_searches() {
     let train = Search::new(&folds).train_scores();
     refused(&train, &[1, 2], &format!("{other}it differs in whether the training is scored"));
 
+    refused(
+        &plain.clone().context("other data"),
+        &[1, 2],
+        &format!("{other}its context is another"),
+    );
+
     for (text, problem) in [
         ("not a journal\n", "line 1 is not that of a search"),
         ("{}\n", "line 1 is not that of a search"),
+        ("{\"settings\": 1}", "line 1 is not that of a search"),
+        ("x", "line 1 is not that of a search"),
     ] {
         std::fs::write(&file.0, text).unwrap();
         let error = run(&plain, &[1, 2]).unwrap_err().to_string();
@@ -164,4 +175,121 @@ fn journals_of_other_searches() {
     let error =
         plain.run_with_journal(&folder, [1], |_, _| Ok::<_, String>(()), |(), _| Ok(vec![0.0]));
     assert!(matches!(error, Err(Error::Journal { .. })));
+}
+
+/// A journal that another process (here, another handle) has open is not touched.
+#[test]
+fn one_process_at_a_time() {
+    let file = Temporary::new("locked");
+    run(Some(&file.0), Duration::ZERO).unwrap();
+    let before = std::fs::read(&file.0).unwrap();
+    let other = std::fs::OpenOptions::new().append(true).open(&file.0).unwrap();
+    other.lock().unwrap();
+    let error = run(Some(&file.0), Duration::ZERO).unwrap_err().to_string();
+    assert!(error.ends_with("another process is using it"), "{error}");
+    assert_eq!(std::fs::read(&file.0).unwrap(), before);
+    drop(other);
+    assert_eq!(run(Some(&file.0), Duration::ZERO).unwrap().1, 0);
+}
+
+/// A failure that ends the search is not written: the next run tries that fit again.
+#[test]
+fn errors_are_tried_again() {
+    let file = Temporary::new("retried");
+    let folds = KFold::new(2).unwrap().split(6).unwrap();
+    let run = |policy, disk_is_full: bool| {
+        let fit = |&candidate: &i32, _: &Fold| match candidate {
+            2 if disk_is_full => Err("the disk is full"),
+            candidate => Ok(candidate),
+        };
+        let search = Search::new(&folds).on_failure(policy);
+        search.run_with_journal(&file.0, [1, 2, 3], fit, |&model, _| Ok(vec![f64::from(model)]))
+    };
+    let error = run(OnFailure::Error, true).unwrap_err().to_string();
+    assert_eq!(error, "candidate 1 failed on fold 0: the disk is full");
+    // Where failures are kept, they are written, and not tried again until they would be an error.
+    assert!(run(OnFailure::Skip, true).unwrap().rows()[1].failures[0].is_some());
+    assert!(run(OnFailure::Skip, false).unwrap().rows()[1].failures[0].is_some());
+    assert!(run(OnFailure::Error, false).unwrap().rows()[1].failures[0].is_none());
+    assert_eq!(run(OnFailure::Skip, false).unwrap().best().unwrap().candidate, 3);
+    // Nothing to search is an error before the file is begun.
+    let empty = Temporary::new("empty");
+    let search = Search::new(&folds);
+    let none: [i32; 0] = [];
+    let error =
+        search.run_with_journal(&empty.0, none, |_, _| Ok::<_, String>(()), |(), _| Ok(vec![0.0]));
+    assert!(matches!(error, Err(Error::InvalidSetting { .. })));
+    assert!(!empty.0.exists());
+}
+
+/// Each round of halving has a journal, and goes on from it.
+#[test]
+fn halving_goes_on() {
+    let file = Temporary::new("halving");
+    let folds = KFold::new(2).unwrap().split(6).unwrap();
+    let fits = AtomicUsize::new(0);
+    let fit = |&candidate: &i32, _: &Fold, budget: usize| {
+        fits.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, String>(f64::from(candidate) * budget as f64)
+    };
+    let search = Search::new(&folds).context("data");
+    let score = |&model: &f64, _: &[usize]| Ok(vec![model]);
+    let plain = search.halving(0..8, (1, 4, 2), fit, score).unwrap();
+    let run = || search.halving_with_journal(&file.0, 0..8, (1, 4, 2), fit, score);
+    let scores = |rounds: &[(usize, SearchResults<i32>)]| {
+        let row =
+            |row: &rootstep::learning_rate::Row<i32>| (row.candidate, row.metric().scores.clone());
+        let round = |(budget, results): &(usize, SearchResults<i32>)| {
+            (*budget, results.rows().iter().map(row).collect::<Vec<_>>())
+        };
+        rounds.iter().map(round).collect::<Vec<_>>()
+    };
+    fits.store(0, Ordering::Relaxed);
+    assert_eq!(scores(&run().unwrap()), scores(&plain));
+    assert_eq!(fits.swap(0, Ordering::Relaxed), 2 * (8 + 4 + 2));
+    // The journal of the second round is lost: only its fits are done again.
+    let round = |budget| std::path::PathBuf::from(format!("{}.{budget}", file.0.display()));
+    std::fs::remove_file(round(2)).unwrap();
+    assert_eq!(scores(&run().unwrap()), scores(&plain));
+    assert_eq!(fits.swap(0, Ordering::Relaxed), 2 * 4);
+    // The journal of one round is not that of another.
+    std::fs::copy(round(1), round(2)).unwrap();
+    assert!(run().unwrap_err().to_string().contains("its candidates are others"));
+    for budget in [1, 2, 4] {
+        std::fs::remove_file(round(budget)).unwrap();
+    }
+}
+
+/// The results as JSON (numbers that are not finite become null), the schedules and plateaus there and back.
+#[test]
+fn results_and_schedules_are_serialised() {
+    let folds = KFold::new(2).unwrap().split(6).unwrap();
+    let fit = |&rate: &f64, fold: &Fold| match fold.test[0] {
+        0 if rate > 0.4 => Err("diverged"),
+        _ => Ok(rate),
+    };
+    let search = Search::new(&folds).metrics(["accuracy", "loss"]).train_scores();
+    let results =
+        search.run([0.25, 0.5], fit, |&rate, rows| Ok(vec![rate, -(rows.len() as f64)])).unwrap();
+    let json = serde_json::to_value(&results).unwrap();
+    assert_eq!(json["metrics"], serde_json::json!(["accuracy", "loss"]));
+    let row = &json["rows"][1];
+    assert_eq!(row["candidate"], 0.5);
+    assert_eq!(row["failures"], serde_json::json!(["diverged", null]));
+    let (accuracy, loss) = (&row["metrics"][0], &row["metrics"][1]);
+    assert_eq!(accuracy["scores"], serde_json::json!([null, 0.5]));
+    assert_eq!((&accuracy["mean"], &accuracy["rank"]), (&serde_json::Value::Null, &2.into()));
+    assert_eq!(loss["train_scores"], serde_json::json!([null, -3.0]));
+    assert_eq!(row["fit_seconds"].as_array().unwrap().len(), 2);
+
+    let mut plateau = Plateau::new(0.1, 0.5, 1).unwrap().lowest_rate(0.01).unwrap();
+    plateau.observe(1.0);
+    plateau.observe(1.0);
+    let text = serde_json::to_string(&plateau).unwrap();
+    let mut read: Plateau = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, plateau);
+    assert_eq!((read.observe(1.0), plateau.observe(1.0)), (0.05, 0.05));
+    let wrong = text.replace("\"factor\":0.5", "\"factor\":1.5");
+    let error = serde_json::from_str::<Plateau>(&wrong).unwrap_err().to_string();
+    assert!(error.contains("the factor of a plateau is 1.5"), "{error}");
 }

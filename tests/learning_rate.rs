@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use rootstep::Error;
 use rootstep::learning_rate::{
-    Fold, GroupKFold, HoldOut, KFold, OnFailure, RangeTest, Row, Search, StratifiedHoldOut,
-    StratifiedKFold, TimeSeriesSplit, leave_one_out, linear_grid, log_uniform, logarithmic_grid,
-    product, repeated, search, uniform,
+    Fold, GroupKFold, HoldOut, KFold, OnFailure, Plateau, RangeTest, Row, Search,
+    StratifiedHoldOut, StratifiedKFold, TimeSeriesSplit, leave_one_out, linear_grid, log_uniform,
+    logarithmic_grid, product, repeated, search, uniform,
 };
 
 fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
@@ -180,11 +180,11 @@ fn the_same_number_of_right_answers_ties() {
 }
 
 #[test]
-fn nan_ranks_last_and_never_wins() {
-    let means = [f64::NAN, f64::NEG_INFINITY, 1.0, f64::NAN];
+fn means_that_are_not_finite_rank_last_and_never_win() {
+    let means = [f64::NAN, f64::NEG_INFINITY, 1.0, f64::INFINITY];
     let results = search(means, &numbered_folds(2), |&mean, _| mean).unwrap();
     let ranks: Vec<usize> = results.rows().iter().map(|row| row.metric().rank).collect();
-    assert_eq!(ranks, [3, 2, 1, 3]);
+    assert_eq!(ranks, [2, 2, 1, 2]);
     let one_nan =
         search([5.0], &numbered_folds(2), |&x, fold| if fold.test[0] == 0 { f64::NAN } else { x });
     assert!(one_nan.unwrap().best().is_none());
@@ -384,6 +384,57 @@ fn failed_fits_by_policy() {
     assert!(errors.contains(&error.as_str()), "{error}");
 }
 
+/// Of fits that fail, the error names the first, on any number of threads.
+#[test]
+fn the_first_error_is_returned() {
+    let folds = numbered_folds(5);
+    for threads in [1, 2, 8] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for _ in 0..20 {
+            let fit = |&candidate: &usize, fold: &Fold| match (candidate, fold.test[0]) {
+                (1, 3) => {
+                    // Later than the others.
+                    std::thread::sleep(std::time::Duration::from_micros(300));
+                    Err("first")
+                }
+                (candidate, 4) if candidate > 0 => Err("later"),
+                _ => Ok(0.0),
+            };
+            let search = Search::new(&folds).on_failure(OnFailure::Error);
+            let result = pool.install(|| search.run(0..9_usize, fit, |&model, _| Ok(vec![model])));
+            assert_eq!(message(result), "candidate 1 failed on fold 3: first");
+        }
+    }
+}
+
+/// Whatever the policy and the order: a candidate that failed everywhere is never the best, nor one
+/// whose scores are infinite; of candidates that tie, one without failures is.
+#[test]
+fn failures_never_win() {
+    let folds = numbered_folds(3);
+    let fit = |&candidate: &&str, fold: &Fold| match candidate {
+        "fails" => Err("diverged"),
+        "infinite" => Ok(f64::INFINITY),
+        "once" if fold.test[0] == 1 => Err("diverged"),
+        "once" => Ok(1.0),
+        good => Ok(good.len() as f64 - 3.0),
+    };
+    for policy in [OnFailure::Keep, OnFailure::Worst, OnFailure::Skip] {
+        let search = Search::new(&folds).on_failure(policy);
+        let results = search
+            .run(["infinite", "fails", "once", "good"], fit, |&model, _| Ok(vec![model]))
+            .unwrap();
+        assert_eq!(results.best().unwrap().candidate, "good", "{policy:?}");
+        assert_eq!(
+            results.refit(7, |&candidate, fold| (candidate, fold.train.len())),
+            Some(("good", 7))
+        );
+        let results = search.run(["infinite", "fails"], fit, |&model, _| Ok(vec![model])).unwrap();
+        assert!(results.best().is_none(), "{policy:?}");
+        assert!(results.refit(7, |_, _| ()).is_none());
+    }
+}
+
 #[test]
 fn all_folds_of_a_candidate_failed() {
     for policy in [OnFailure::Keep, OnFailure::Worst, OnFailure::Skip] {
@@ -468,6 +519,7 @@ fn train_scores_progress_and_the_table() {
             "mean_score_time",
             "std_score_time",
             "param_x",
+            "params",
             "split0_test_rows",
             "split1_test_rows",
             "mean_test_rows",
@@ -489,7 +541,7 @@ fn train_scores_progress_and_the_table() {
             "failures",
         ]
     );
-    assert_eq!(table[2][4..10], ["20", "20", "40", "30", "10", "1"]);
+    assert_eq!(table[2][4..10], ["20", "x=20", "20", "40", "30", "10"]);
     assert!(table[1][..4].iter().all(|seconds| seconds.parse::<f64>().unwrap() >= 0.0));
 }
 
@@ -525,7 +577,7 @@ fn halving_keeps_the_best() {
     );
     assert_eq!(
         message(halve(vec![7], (5, 9, 1))),
-        "factor of the budgets is 1; allowed: 2 or more"
+        "factor of the budgets is 1; allowed: at least 2"
     );
 }
 
@@ -632,23 +684,47 @@ fn wrong_ranges_of_random_values_are_errors() {
     );
 }
 
-/// A loss that stands, falls and explodes. The suggestions are those of fastai's definitions, computed
-/// apart from this crate.
+#[derive(serde::Deserialize)]
+struct Curve {
+    name: String,
+    steps: usize,
+    smoothing: f64,
+    losses: Vec<f64>,
+    /// Steepest, valley, minimum / 10.
+    suggestions: [f64; 3],
+}
+
+/// Curves of many kinds, with the suggestions of fastai, as `range_test/record.py` has recorded them.
 #[test]
-fn suggestions_of_the_range_test() {
-    let mut i = 0.0_f64;
-    let test = RangeTest::new(1e-6, 10.0, 100).unwrap().smoothing(0.0).unwrap();
-    let found = test.run(|_| {
-        let logistic = 1.0 / (1.0 + (-(i - 50.0) / 6.0).exp());
-        let loss = 2.0 - logistic + ((i - 85.0) / 4.0).exp() + 0.01 * (3.0 * i).sin();
-        i += 1.0;
+fn suggestions_of_the_range_test_are_those_of_fastai() {
+    let curves: Vec<Curve> =
+        serde_json::from_str(include_str!("range_test/recorded.json")).unwrap();
+    for Curve { name, steps, smoothing, losses, suggestions } in curves {
+        let test = RangeTest::new(1e-6, 10.0, steps).unwrap().smoothing(smoothing).unwrap();
+        let mut next = losses.iter();
+        let found = test.run(|_| *next.next().expect("the test ends where fastai's does"));
+        assert_eq!(found.points().len(), losses.len(), "{name}");
+        assert_eq!(found.diverged(), losses.len() < steps, "{name}");
+        let own = [found.steepest(), found.valley(), found.minimum_tenth()].map(Option::unwrap);
+        for (own, expected) in own.into_iter().zip(suggestions) {
+            assert!((own / expected - 1.0).abs() < 1e-9, "{name}: {own}, not {expected}");
+        }
+    }
+}
+
+/// Losses below 0, such as accuracies negated.
+#[test]
+fn negative_losses() {
+    let mut loss = -1.0;
+    let found = RangeTest::new(0.1, 1.0, 30).unwrap().smoothing(0.0).unwrap().run(|_| {
+        loss *= if loss > -5.0 { 1.1 } else { -3.5 }; // to -5.05, then 17.7, above -5.05 + 3·5.05
         loss
     });
-    let close = |found: Option<f64>, expected: f64| (found.unwrap() / expected - 1.0).abs() < 1e-9;
-    assert_eq!((found.points().len(), found.diverged()), (91, true));
-    assert!(close(found.steepest(), 0.004_037_017_258_596_553));
-    assert!(close(found.minimum_tenth(), 0.010_476_157_527_896_64));
-    assert!(close(found.valley(), 0.001_788_649_529_057_434_6));
+    assert_eq!((found.points().len(), found.diverged()), (18, true));
+    let mut plateau = Plateau::new(0.1, 0.5, 2).unwrap();
+    let losses = [-0.9, -0.9, -0.900_01, -0.899_95, -0.9002, -0.9002, -0.9003];
+    let rates = losses.map(|loss| plateau.observe(loss));
+    assert_eq!(rates, [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]);
 }
 
 #[test]

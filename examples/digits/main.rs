@@ -9,16 +9,19 @@
 
 mod data;
 mod network;
+#[path = "../support/picture.rs"]
+mod picture;
 mod report;
 
 use clap::Parser;
 use data::Data;
 use network::{BATCH, Network};
+use picture::Picture;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
-use report::Results;
+use report::{RangeTestPicture, Results};
 use rootstep::learning_rate::{Fold, RangeTest, StratifiedHoldOut, logarithmic_grid};
 use rootstep::optimizer::{Optimizer, Power, Rule};
 use rootstep::{Executor, Level};
@@ -112,9 +115,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     writeln!(text, "{}\n\n{}\n", results.table(), results.verdict(&PAIRS))?;
     // A reader that has seen enough, such as `head`, may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    let file = arguments.plot.display();
-    results.draw(&arguments.plot).map_err(|error| format!("cannot draw {file}: {error}"))?;
-    let _ = writeln!(std::io::stdout(), "The heat map is in {file}.");
+    results.save(&arguments.plot)?;
+    let _ = writeln!(std::io::stdout(), "The heat map is in {}.", arguments.plot.display());
     Ok(())
 }
 
@@ -150,8 +152,7 @@ fn range_test(data: &Data, file: &Path) -> Result<(), Box<dyn Error>> {
         let rate = rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.2e}"));
         println!("{name}: {rate}");
     }
-    report::draw_range_test(file, &found, &suggestions)
-        .map_err(|error| format!("cannot draw {}: {error}", file.display()).into())
+    RangeTestPicture { found: &found, suggestions: &suggestions }.save(file)
 }
 
 /// The accuracy after training with this rule.

@@ -1,12 +1,13 @@
 //! The results: a table, a verdict, a picture.
 
+use crate::picture::Picture;
 use comfy_table::{CellAlignment, Table, presets};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use rootstep::learning_rate::RangeTestResult;
 use std::cmp::Ordering;
 use std::error::Error;
-use std::path::Path;
 
 /// Points below a rule's best accuracy that still count as good.
 const TOLERANCE: f64 = 0.05;
@@ -77,22 +78,34 @@ impl Results {
         });
         compared.collect::<Vec<_>>().join("\n")
     }
+}
 
-    /// A heat map: a row for each rule, a column for each learning rate.
-    pub fn draw(&self, file: &Path) -> Result<(), Box<dyn Error>> {
-        const CELL: (i32, i32) = (56, 40);
-        const CORNER: (i32, i32) = (190, 60);
+/// A cell of the heat map, and where the first one begins, in pixels.
+const CELL: (i32, i32) = (56, 40);
+const CORNER: (i32, i32) = (190, 60);
+
+/// A heat map: a row for each rule, a column for each learning rate.
+impl Picture for Results {
+    fn size(&self) -> (u32, u32) {
+        let end = |corner: i32, cells: usize, cell: i32, margin: u32| {
+            corner.unsigned_abs() + u32::try_from(cells).unwrap_or(0) * cell.unsigned_abs() + margin
+        };
+        (end(CORNER.0, self.rates.len(), CELL.0, 16), end(CORNER.1, self.rules.len(), CELL.1, 56))
+    }
+
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn Error>>
+    where
+        B::ErrorType: 'static,
+    {
         let across = i32::try_from(self.rates.len())?;
         let down = i32::try_from(self.rules.len())?;
-        let size = (CORNER.0 + across * CELL.0 + 16, CORNER.1 + down * CELL.1 + 56);
-        let root =
-            SVGBackend::new(file, (size.0.try_into()?, size.1.try_into()?)).into_drawing_area();
+        let middle = (CORNER.0 + across * CELL.0 + 16) / 2;
         root.fill(&WHITE)?;
         let font = |size: i32, horizontal| {
             ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(horizontal, VPos::Center))
         };
         let title = "Accuracy on held-out digits in percent, by optimizer and learning rate";
-        root.draw(&Text::new(title, (size.0 / 2, 28), font(18, HPos::Center)))?;
+        root.draw(&Text::new(title, (middle, 28), font(18, HPos::Center)))?;
         for (y, name) in (0..).zip(&self.rules) {
             let top = CORNER.1 + y * CELL.1;
             let middle = top + CELL.1 / 2;
@@ -115,73 +128,76 @@ impl Results {
         }
         let middle = CORNER.0 + across * CELL.0 / 2;
         root.draw(&Text::new("learning rate", (middle, bottom + 24), font(15, HPos::Center)))?;
-        root.present()?;
         Ok(())
     }
 }
 
-/// Draws the loss over the learning rate, smoothed and as it is, and the suggested rates.
-pub fn draw_range_test(
-    file: &Path,
-    found: &RangeTestResult,
-    suggestions: &[(&str, Option<f64>)],
-) -> Result<(), Box<dyn Error>> {
-    let points = found.points();
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
-        return Err("the range test has no points".into());
-    };
-    let highest = points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
-    let highest = 1.1 * highest.fold(0.0, f64::max);
-    let root = SVGBackend::new(file, (720, 440)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption("Range test of PowerStep on digits", ("sans-serif", 20))
-        .margin(14)
-        .x_label_area_size(46)
-        .y_label_area_size(60)
-        .build_cartesian_2d((first.rate..last.rate).log_scale(), 0.0..highest)?;
-    chart
-        .configure_mesh()
-        .x_desc("learning rate")
-        .y_desc("log loss of the batch")
-        .x_label_formatter(&|rate| short(*rate))
-        .label_style(("sans-serif", 14))
-        .light_line_style(WHITE)
-        .draw()?;
-    let (pale, dark) = (RGBColor(180, 195, 220), RGBColor(20, 60, 140));
-    let raw = points.iter().map(|point| (point.rate, point.loss.min(highest)));
-    chart
-        .draw_series(LineSeries::new(raw, pale.stroke_width(1)))?
-        .label("loss")
-        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], pale.stroke_width(1)));
-    let smoothed = points.iter().map(|point| (point.rate, point.smoothed.min(highest)));
-    chart
-        .draw_series(LineSeries::new(smoothed, dark.stroke_width(2)))?
-        .label("smoothed")
-        .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], dark.stroke_width(2)));
-    let colours = [RGBColor(200, 60, 40), RGBColor(30, 140, 70), RGBColor(150, 80, 170)];
-    for (&(name, rate), colour) in suggestions.iter().zip(colours) {
-        if let Some(rate) = rate {
-            chart
-                .draw_series([PathElement::new(
-                    [(rate, 0.0), (rate, highest)],
-                    colour.stroke_width(2),
-                )])?
-                .label(format!("{name}: {}", short(rate)))
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
-                });
+/// The loss over the learning rate, smoothed and as it is, and the suggested rates.
+pub struct RangeTestPicture<'a> {
+    pub found: &'a RangeTestResult,
+    pub suggestions: &'a [(&'a str, Option<f64>)],
+}
+
+impl Picture for RangeTestPicture<'_> {
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn Error>>
+    where
+        B::ErrorType: 'static,
+    {
+        let points = self.found.points();
+        let (Some(first), Some(last)) = (points.first(), points.last()) else {
+            return Err("the range test has no points".into());
+        };
+        let highest = points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
+        let highest = 1.1 * highest.fold(0.0, f64::max);
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(root)
+            .caption("Range test of PowerStep on digits", ("sans-serif", 20))
+            .margin(14)
+            .x_label_area_size(46)
+            .y_label_area_size(60)
+            .build_cartesian_2d((first.rate..last.rate).log_scale(), 0.0..highest)?;
+        chart
+            .configure_mesh()
+            .x_desc("learning rate")
+            .y_desc("log loss of the batch")
+            .x_label_formatter(&|rate| short(*rate))
+            .label_style(("sans-serif", 14))
+            .light_line_style(WHITE)
+            .draw()?;
+        let (pale, dark) = (RGBColor(180, 195, 220), RGBColor(20, 60, 140));
+        let raw = points.iter().map(|point| (point.rate, point.loss.min(highest)));
+        chart
+            .draw_series(LineSeries::new(raw, pale.stroke_width(1)))?
+            .label("loss")
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], pale.stroke_width(1)));
+        let smoothed = points.iter().map(|point| (point.rate, point.smoothed.min(highest)));
+        chart
+            .draw_series(LineSeries::new(smoothed, dark.stroke_width(2)))?
+            .label("smoothed")
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], dark.stroke_width(2)));
+        let colours = [RGBColor(200, 60, 40), RGBColor(30, 140, 70), RGBColor(150, 80, 170)];
+        for (&(name, rate), colour) in self.suggestions.iter().zip(colours) {
+            if let Some(rate) = rate {
+                chart
+                    .draw_series([PathElement::new(
+                        [(rate, 0.0), (rate, highest)],
+                        colour.stroke_width(2),
+                    )])?
+                    .label(format!("{name}: {}", short(rate)))
+                    .legend(move |(x, y)| {
+                        PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
+                    });
+            }
         }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .label_font(("sans-serif", 14))
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        Ok(())
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(("sans-serif", 14))
-        .background_style(WHITE)
-        .border_style(BLACK)
-        .draw()?;
-    root.present()?;
-    Ok(())
 }
 
 /// Two significant digits, of small rates as a power of ten.

@@ -1,5 +1,6 @@
 //! The embedded data (see DATA.md for their source and licence), and tables of the user's own.
 
+use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::io::Read;
 use std::path::Path;
@@ -30,8 +31,20 @@ pub fn open(file: &Path, label: Option<&str>) -> Result<Data, Box<dyn Error>> {
     read(source, &name, label)
 }
 
-fn read(source: impl Read, name: &str, label: Option<&str>) -> Result<Data, Box<dyn Error>> {
-    let mut reader = csv::Reader::from_reader(source);
+/// The largest magnitude that is taken: squares of larger ones would overflow in variances.
+const LARGEST: f64 = 1e100;
+
+/// Reads a table; `name` and the line of the source are in every error.
+pub fn read(
+    mut source: impl Read,
+    name: &str,
+    label: Option<&str>,
+) -> Result<Data, Box<dyn Error>> {
+    let mut text = String::new();
+    source.read_to_string(&mut text).map_err(|error| format!("cannot read {name}: {error}"))?;
+    // The places that the reader gives are those of the lines only where lines end in a single byte.
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| format!("{name}: {error}"))?.clone();
     let columns: Vec<&str> = header.iter().map(str::trim).collect();
     if columns.is_empty() {
@@ -53,19 +66,25 @@ fn read(source: impl Read, name: &str, label: Option<&str>) -> Result<Data, Box<
     };
     for record in reader.records() {
         let record = record.map_err(|error| format!("{name}: {error}"))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(&record, &text);
+        if record.len() != columns.len() {
+            let (cells, allowed) = (record.len(), columns.len());
+            return Err(format!("{name}, line {line} has {cells} cells; allowed: {allowed}").into());
+        }
         let mut features = Vec::new();
-        for (i, cell) in record.iter().map(str::trim).enumerate() {
-            if i != label_column {
-                let number = cell.parse().ok().filter(|number: &f64| number.is_finite());
+        for (column, (cell, column_name)) in record.iter().map(str::trim).zip(&columns).enumerate()
+        {
+            let place = || format!("{name}, line {line}, column `{column_name}`");
+            if column != label_column {
+                let number = cell.parse().ok().filter(|number: &f64| number.abs() <= LARGEST);
                 features.push(number.ok_or_else(|| {
-                    let column = columns[i];
                     format!(
-                        "{name}, line {line}, column `{column}`: `{cell}` is not a finite number"
+                        "{}: `{cell}` is not a number from -{LARGEST:e} to {LARGEST:e}",
+                        place()
                     )
                 })?);
             } else if cell.is_empty() {
-                return Err(format!("{name}, line {line}: the label is missing").into());
+                return Err(format!("{}: the label is missing", place()).into());
             } else {
                 data.add_class(cell);
             }
@@ -82,6 +101,15 @@ fn read(source: impl Read, name: &str, label: Option<&str>) -> Result<Data, Box<
     Ok(data)
 }
 
+/// The line on which a record begins. Its position is that of the end of the one before it: blank lines
+/// may follow.
+fn line_of(record: &csv::StringRecord, text: &str) -> usize {
+    let start = record.position().map_or(0, csv::Position::byte);
+    let start = usize::try_from(start).unwrap_or(text.len());
+    let blank = text[start..].bytes().take_while(|&byte| byte == b'\n').count();
+    1 + text[..start + blank].matches('\n').count()
+}
+
 impl Data {
     fn add_class(&mut self, name: &str) {
         let known = self.class_names.iter().position(|known| known == name);
@@ -89,6 +117,14 @@ impl Data {
         if known.is_none() {
             self.class_names.push(name.to_owned());
         }
+    }
+
+    /// SHA-256 of the features and the classes.
+    pub fn digest(&self) -> String {
+        let features = self.features.iter().flatten().flat_map(|x| x.to_bits().to_le_bytes());
+        let classes = self.classes.iter().flat_map(|&class| (class as u64).to_le_bytes());
+        let digest = Sha256::digest(features.chain(classes).collect::<Vec<u8>>());
+        digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// The features of a row.

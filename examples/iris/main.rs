@@ -6,6 +6,8 @@
 
 mod data;
 mod model;
+#[path = "../support/picture.rs"]
+mod picture;
 mod plot;
 mod regularisation;
 
@@ -14,6 +16,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use data::Data;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Model, STEPS};
+use picture::Picture;
 use rootstep::learning_rate::{
     Fold, Progress, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform,
     logarithmic_grid,
@@ -57,11 +60,12 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
-    /// Draws the accuracy over the learning rate to this file, as SVG
+    /// Draws the accuracy over the learning rate to this file, as SVG or PNG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 
-    /// A journal: a search that was interrupted goes on from it (needs the feature `journal`)
+    /// A journal: a search that was interrupted goes on from it (needs the feature `journal`). That of
+    /// halving has a file for each round
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
 
@@ -142,19 +146,21 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     if arguments.regularisation {
         return regularisation_report(&data);
     }
+    let in_data = |error: Error| format!("{}: {error}", data.name);
     let held_out = StratifiedHoldOut::new(data.classes.len() / HELD_OUT_OF, arguments.seed)
-        .split(&data.classes)?;
-    let folds = folds(arguments, &data, &held_out.train)?;
-    let results = run_search(arguments, &data, &folds)?;
+        .split(&data.classes)
+        .map_err(in_data)?;
+    let folds = folds(arguments, &data, &held_out.train).map_err(in_data)?;
+    let rounds = run_search(arguments, &data, &folds)?;
     if let Some(file) = &arguments.csv {
-        write_csv(file, &results)
+        write_csv(file, &rounds)
             .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     if let Some(file) = &arguments.plot {
-        plot::scores(file, &results)
-            .map_err(|error| format!("cannot draw {}: {error}", file.display()))?;
+        plot::Scores(&rounds).save(file)?;
     }
 
+    let (steps, results) = rounds.last().ok_or("the search has no rounds")?;
     let best = results.best().ok_or("the training diverged at every learning rate of --grid")?;
 
     let mut text = String::new();
@@ -169,10 +175,12 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     writeln!(
         text,
         "Multinomial logistic regression, {STEPS} steps, learning rates {}.\n\
-         Accuracy in {}-fold stratified cross-validation:\n",
-        arguments.grid.text, arguments.folds
+         Accuracy in {}-fold stratified cross-validation{}:\n",
+        arguments.grid.text,
+        arguments.folds,
+        if rounds.len() > 1 { format!(", those left after {steps} steps") } else { String::new() }
     )?;
-    writeln!(text, "{}\n", search_table("learning rate", &results, folds.len()))?;
+    writeln!(text, "{}\n", search_table("learning rate", results, folds.len()))?;
     writeln!(
         text,
         "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
@@ -184,87 +192,95 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
     Ok(text)
 }
 
-/// The results of the search, of its last round if it has several.
+/// The rounds of the search, the steps of training in each and its results. All but halving have one.
 fn run_search(
     arguments: &Arguments,
     data: &Data,
     folds: &[Fold],
-) -> Result<SearchResults<f64>, Error> {
-    // Drawn only where someone watches.
-    let bar = ProgressBar::new(0).with_style(
-        ProgressStyle::with_template("{bar:40} {pos}/{len} fits, {per_sec}, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    let report = |progress: Progress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-    };
+) -> Result<Vec<(usize, SearchResults<f64>)>, Error> {
+    let bar = progress_bar();
+    let report = |progress| show(&bar, progress);
     let search = Search::new(folds).metrics(["accuracy"]).progress(&report);
-    let score = |model: &Model, rows: &[usize]| Ok(vec![model.accuracy(data, rows)]);
-    let fit = |&rate: &f64, fold: &Fold, steps| {
-        Ok::<_, Infallible>(Model::fit_in(data, &fold.train, rate, steps))
-    };
-    let rates = arguments.grid.rates.clone();
-    let results = match arguments.search {
-        Method::Grid => run_or_resume(arguments, &search, rates, fit, score),
+    #[cfg(feature = "journal")]
+    let search = search.context(format!("{STEPS} steps, data {}", data.digest()));
+    let rates = match arguments.search {
         Method::Random => {
             let (from, to) = arguments.grid.ends();
-            let rates = log_uniform(from, to, rates.len(), arguments.seed)?;
-            run_or_resume(arguments, &search, rates, fit, score)
+            log_uniform(from, to, arguments.grid.rates.len(), arguments.seed)?
         }
-        Method::Halving if arguments.resume.is_some() => Err(Error::InvalidSetting {
-            setting: "--resume",
-            given: "with --search halving".to_owned(),
-            allowed: "grid and random".to_owned(),
-        }),
-        Method::Halving => {
-            let all = STEPS as usize;
-            let fit = |rate: &f64, fold: &Fold, steps: usize| {
-                fit(rate, fold, u32::try_from(steps).unwrap_or(STEPS))
-            };
-            let rounds = search.halving(rates, (all / 8, all, 2), fit, score);
-            // There is at least one round.
-            rounds.map(|mut rounds| rounds.swap_remove(rounds.len() - 1).1)
-        }
+        Method::Grid | Method::Halving => arguments.grid.rates.clone(),
     };
-    bar.finish_and_clear();
-    results
-}
-
-/// The search, from its journal if one is asked for.
-fn run_or_resume(
-    arguments: &Arguments,
-    search: &Search<'_>,
-    rates: Vec<f64>,
-    fit: impl Fn(&f64, &Fold, u32) -> Result<Model, Infallible> + Sync,
-    score: impl Fn(&Model, &[usize]) -> Result<Vec<f64>, Infallible> + Sync,
-) -> Result<SearchResults<f64>, Error> {
-    let fit = |rate: &f64, fold: &Fold| fit(rate, fold, STEPS);
-    match &arguments.resume {
-        None => search.run(rates, fit, score),
+    let all = STEPS as usize;
+    // Without halving a single round, with all steps.
+    let first = if arguments.search == Method::Halving { all / 8 } else { all };
+    let fit = |&rate: &f64, fold: &Fold, steps: usize| {
+        let steps = u32::try_from(steps).unwrap_or(STEPS);
+        Ok::<_, Infallible>(Model::fit_in(data, &fold.train, rate, steps))
+    };
+    let score = |model: &Model, rows: &[usize]| Ok(vec![model.accuracy(data, rows)]);
+    let rounds = match &arguments.resume {
+        None => search.halving(rates, (first, all, 2), fit, score),
         #[cfg(feature = "journal")]
-        Some(file) => search.run_with_journal(file, rates, fit, score),
+        Some(file) if first < all => {
+            search.halving_with_journal(file, rates, (first, all, 2), fit, score)
+        }
+        #[cfg(feature = "journal")]
+        Some(file) => {
+            let fit = |rate: &f64, fold: &Fold| fit(rate, fold, all);
+            search.run_with_journal(file, rates, fit, score).map(|results| vec![(all, results)])
+        }
         #[cfg(not(feature = "journal"))]
         Some(file) => Err(Error::InvalidSetting {
             setting: "--resume",
             given: file.display().to_string(),
             allowed: "nothing, unless built with --features journal".to_owned(),
         }),
-    }
+    };
+    bar.finish_and_clear();
+    rounds
 }
 
-/// All columns of the table.
-fn write_csv(file: &Path, results: &SearchResults<f64>) -> Result<(), csv::Error> {
+/// A bar with the rate and the time left, drawn only where someone watches.
+fn progress_bar() -> ProgressBar {
+    ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} fits, {per_sec}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    if bar.length() != Some(progress.total as u64) {
+        bar.set_length(progress.total as u64);
+        // What a journal had took no time, and says nothing of the rate.
+        bar.set_position(progress.done as u64 - 1);
+        bar.reset_eta();
+    }
+    bar.set_position(progress.done as u64);
+}
+
+/// All columns of the table, and in front the round and its steps, as scikit-learn's halving has them.
+fn write_csv(file: &Path, rounds: &[(usize, SearchResults<f64>)]) -> Result<(), csv::Error> {
     let mut writer = csv::Writer::from_path(file)?;
-    for row in results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]) {
-        writer.write_record(row)?;
+    for (round, (steps, results)) in rounds.iter().enumerate() {
+        let table = results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]);
+        for (i, row) in table.into_iter().enumerate() {
+            let front = match i {
+                0 if round > 0 => continue, // the header again
+                0 => ["iter".to_owned(), "n_resources".to_owned()],
+                _ => [round.to_string(), steps.to_string()],
+            };
+            writer.write_record(front.into_iter().chain(row))?;
+        }
     }
     Ok(writer.flush()?)
 }
 
 /// The table of the strengths of regularisation.
 fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Error>> {
-    let results = regularisation::search(data)?;
+    let bar = progress_bar();
+    let results = regularisation::search(data, &|progress| show(&bar, progress));
+    bar.finish_and_clear();
+    let results = results?;
     let mut text = format!(
         "{}: {} rows.\n\
          Logistic regression, features standardised, |w|²/2 + C·(sum of log losses).\n\
@@ -281,7 +297,11 @@ fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Erro
 /// Folds of `rows`, as rows of the whole data.
 fn folds(arguments: &Arguments, data: &Data, rows: &[usize]) -> Result<Vec<Fold>, Error> {
     let classes: Vec<usize> = rows.iter().map(|&row| data.classes[row]).collect();
-    let folds = StratifiedKFold::new(arguments.folds)?.shuffled(arguments.seed).split(&classes)?;
+    let folds = StratifiedKFold::new(arguments.folds)?.shuffled(arguments.seed);
+    if let Some(warning) = folds.warning(&classes) {
+        eprintln!("warning: {}: {warning}", data.name);
+    }
+    let folds = folds.split(&classes)?;
     let in_data = |part: Vec<usize>| part.into_iter().map(|i| rows[i]).collect();
     Ok(folds
         .into_iter()

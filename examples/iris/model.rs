@@ -71,8 +71,10 @@ impl Standardisation {
         let means: Vec<f64> = (0..data.width()).map(|i| mean_of(&|features| features[i])).collect();
         let deviation = |(i, mean): (usize, &f64)| {
             let deviation = mean_of(&|features| (features[i] - mean).powi(2)).sqrt();
-            // A feature that never varies says nothing: it becomes zero.
-            if deviation > 0.0 { deviation } else { f64::INFINITY }
+            // A feature that never varies says nothing: it becomes zero. Rounding of the mean may make it
+            // seem to vary, by this much at most.
+            let rounding = rows.len() as f64 * f64::EPSILON * mean.abs();
+            if deviation > rounding { deviation } else { f64::INFINITY }
         };
         let deviations = means.iter().enumerate().map(deviation).collect();
         Self { means, deviations }

@@ -1,13 +1,38 @@
 //! A picture of the search: the accuracy over the learning rate.
 
+use crate::picture::Picture;
+use plotters::coord::Shift;
 use plotters::prelude::*;
-use rootstep::learning_rate::SearchResults;
+use rootstep::learning_rate::{Metric, Row, SearchResults};
 use std::error::Error;
-use std::path::Path;
 
-/// Draws the score of each fold as a dot, the means as a line, and a standard deviation to both sides.
-pub fn scores(file: &Path, results: &SearchResults<f64>) -> Result<(), Box<dyn Error>> {
-    let mut rows: Vec<_> = results.rows().iter().map(|row| (row.candidate, row.metric())).collect();
+/// The score of each fold as a dot, the means as a line, and a standard deviation to both sides. Of
+/// several rounds each candidate is drawn as in the last one that it took part in.
+pub struct Scores<'a>(pub &'a [(usize, SearchResults<f64>)]);
+
+impl Picture for Scores<'_> {
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn Error>>
+    where
+        B::ErrorType: 'static,
+    {
+        let mut rows: Vec<&Row<f64>> = Vec::new();
+        for row in self.0.iter().rev().flat_map(|(_, results)| results.rows()) {
+            if rows.iter().all(|known| known.candidate != row.candidate) {
+                rows.push(row);
+            }
+        }
+        let rows = rows.iter().map(|row| (row.candidate, row.metric())).collect();
+        draw(root, rows)
+    }
+}
+
+fn draw<B: DrawingBackend>(
+    root: &DrawingArea<B, Shift>,
+    mut rows: Vec<(f64, &Metric)>,
+) -> Result<(), Box<dyn Error>>
+where
+    B::ErrorType: 'static,
+{
     rows.retain(|(_, metric)| metric.mean.is_finite());
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
@@ -17,9 +42,8 @@ pub fn scores(file: &Path, results: &SearchResults<f64>) -> Result<(), Box<dyn E
     let scores = rows.iter().flat_map(|(_, metric)| metric.scores.iter().copied());
     let lowest = scores.fold(1.0, f64::min);
 
-    let root = SVGBackend::new(file, (720, 440)).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
+    let mut chart = ChartBuilder::on(root)
         .caption("Accuracy in cross-validation", ("sans-serif", 20))
         .margin(14)
         .x_label_area_size(46)
@@ -61,6 +85,5 @@ pub fn scores(file: &Path, results: &SearchResults<f64>) -> Result<(), Box<dyn E
         .background_style(WHITE)
         .border_style(BLACK)
         .draw()?;
-    root.present()?;
     Ok(())
 }

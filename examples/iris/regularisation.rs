@@ -4,7 +4,9 @@
 
 use crate::data::Data;
 use crate::model::{Standardisation, most_probable, probabilities};
-use rootstep::learning_rate::{Fold, Schedule, Search, SearchResults, StratifiedKFold};
+use rootstep::learning_rate::{
+    Fold, OnFailure, Progress, Schedule, Search, SearchResults, StratifiedKFold,
+};
 use rootstep::optimizer::{Optimizer, Rule};
 use std::error::Error;
 
@@ -18,14 +20,21 @@ struct Model {
 }
 
 /// The mean accuracies of all strengths over five folds, not shuffled.
-pub fn search(data: &Data) -> Result<SearchResults<f64>, Box<dyn Error>> {
+pub fn search(
+    data: &Data,
+    report: &(dyn Fn(Progress) + Sync),
+) -> Result<SearchResults<f64>, Box<dyn Error>> {
     let inputs = standardised(data);
     let folds = StratifiedKFold::new(5)?.split(&data.classes)?;
-    let results = Search::new(&folds).metrics(["accuracy"]).run(
-        STRENGTHS,
-        |&strength, fold: &Fold| Model::fit(&inputs, data, &fold.train, strength),
-        |model, rows| Ok(vec![model.accuracy(&inputs, data, rows)]),
-    )?;
+    let results = Search::new(&folds)
+        .metrics(["accuracy"])
+        .on_failure(OnFailure::Error)
+        .progress(report)
+        .run(
+            STRENGTHS,
+            |&strength, fold: &Fold| Model::fit(&inputs, data, &fold.train, strength),
+            |model, rows| Ok(vec![model.accuracy(&inputs, data, rows)]),
+        )?;
     Ok(results)
 }
 
@@ -38,7 +47,7 @@ fn standardised(data: &Data) -> Vec<Vec<f64>> {
 
 impl Model {
     /// Minimises `|weights|² / 2 + strength * (sum of the log losses)`, divided by `strength * rows`, to
-    /// a gradient below 1e-6.
+    /// a gradient below 1e-6; an error if that takes too long.
     ///
     /// By Nesterov's method with the rate 1/L and the momentum (√L - √μ) / (√L + √μ), where μ and L
     /// bound the curvature (Nesterov, *Introductory Lectures on Convex Optimization*, 2004, section 2.2).
@@ -47,7 +56,7 @@ impl Model {
         data: &Data,
         rows: &[usize],
         strength: f64,
-    ) -> Result<Self, rootstep::Error> {
+    ) -> Result<Self, Box<dyn Error>> {
         const MOST_STEPS: u64 = 100_000;
         const CONVERGED: f64 = 1e-6;
 
@@ -72,13 +81,13 @@ impl Model {
             let of_weights = gradients[0].iter().zip(&parameters[0]).map(slope);
             let of_intercepts = gradients[1].iter().map(|gradient| gradient.abs());
             if of_weights.chain(of_intercepts).fold(0.0, f64::max) < CONVERGED {
-                break;
+                let [weights, intercepts] = parameters;
+                return Ok(Self { weights, intercepts });
             }
             optimizer.set_learning_rate(schedule.at(step))?;
             optimizer.step(&mut parameters, &gradients)?;
         }
-        let [weights, intercepts] = parameters;
-        Ok(Self { weights, intercepts })
+        Err(format!("C = {strength} has not converged in {MOST_STEPS} steps").into())
     }
 
     fn accuracy(&self, inputs: &[Vec<f64>], data: &Data, rows: &[usize]) -> f64 {

@@ -73,8 +73,8 @@ impl StratifiedKFold {
 
     /// One [`Fold`] for each of the folds; `labels` holds the class of each row.
     ///
-    /// A class of fewer rows than there are folds is missing from some of them (scikit-learn warns
-    /// of that).
+    /// A class of fewer rows than there are folds is missing from some of them: see
+    /// [`warning`](Self::warning).
     ///
     /// # Errors
     ///
@@ -86,6 +86,25 @@ impl StratifiedKFold {
         at_most(self.folds, largest, &what)?;
         let tests = self.assign(&classes);
         Ok(tests.iter().map(|test| Fold::testing(labels.len(), test)).collect())
+    }
+
+    /// What scikit-learn warns of: that a class has fewer rows than there are folds, so that some test on
+    /// none of them.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::StratifiedKFold;
+    ///
+    /// let warning = StratifiedKFold::new(3)?.warning(&["a", "a", "a", "b"]);
+    /// assert_eq!(warning.as_deref(), Some("the smallest class has 1 row, fewer than the 3 folds"));
+    /// # Ok::<(), rootstep::Error>(())
+    /// ```
+    #[must_use]
+    pub fn warning<L: Eq + Hash>(&self, labels: &[L]) -> Option<String> {
+        let smallest = rows_of_classes(labels).iter().map(Vec::len).min()?;
+        let rows = if smallest == 1 { "row" } else { "rows" };
+        (smallest < self.folds).then(|| {
+            format!("the smallest class has {smallest} {rows}, fewer than the {} folds", self.folds)
+        })
     }
 
     /// The rows that each fold is tested on.

@@ -5,10 +5,11 @@ use super::search::Fit;
 use crate::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -24,22 +25,26 @@ pub(super) struct Header {
     rows: u64,
     metrics: Vec<String>,
     train_scores: bool,
+    /// What the user says of the rest.
+    context: String,
 }
 
 impl Header {
     pub(super) fn new(
         candidates: impl Iterator<Item = String>,
         folds: &[Fold],
-        metrics: &[String],
+        metrics: Vec<String>,
         train_scores: bool,
+        context: String,
     ) -> Self {
         Self {
             version: VERSION,
             candidates: candidates.collect(),
             folds: folds.len(),
             rows: hash(folds),
-            metrics: metrics.to_vec(),
+            metrics,
             train_scores,
+            context,
         }
     }
 }
@@ -71,12 +76,22 @@ struct Line {
     failure: Option<String>,
 }
 
-/// An open journal.
+/// An open journal, locked: no other process has it open.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
     known: HashMap<usize, Fit>,
-    file: Mutex<File>,
+    end: Mutex<End>,
+}
+
+/// Where the next line goes.
+#[derive(Debug)]
+struct End {
+    file: File,
+    /// The bytes of whole lines.
+    length: u64,
+    /// A line that could not be written may have left a part of itself behind: nothing may follow it.
+    torn: bool,
 }
 
 impl Journal {
@@ -84,13 +99,20 @@ impl Journal {
     pub(super) fn open(path: &Path, header: &Header) -> Result<Self, Error> {
         let failed = |problem: String| journal_error(path, problem);
         let io = |error: std::io::Error| failed(error.to_string());
-        let text = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(io(error)),
-        };
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        lock(&file).map_err(|error| match error {
+            TryLockError::WouldBlock => failed("another process is using it".to_owned()),
+            TryLockError::Error(error) => io(error),
+        })?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io)?;
         // What is behind the last end of a line was not written to its end.
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        if whole == 0 && !to_line(path, header)?.starts_with(&text) {
+            return Err(failed("line 1 is not that of a search".to_owned()));
+        }
         let mut lines = text[..whole].split_inclusive(|&byte| byte == b'\n');
         if let Some(first) = lines.next() {
             let found: Header = serde_json::from_slice(first)
@@ -123,11 +145,10 @@ impl Journal {
             };
             known.insert(line.number, fit);
         }
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io)?;
         file.set_len(whole as u64).map_err(io)?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(io)?;
-        let journal = Self { path: path.to_owned(), known, file: Mutex::new(file) };
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        let end = Mutex::new(End { file, length: whole as u64, torn: false });
+        let journal = Self { path: path.to_owned(), known, end };
         if whole == 0 {
             journal.write(header)?;
         }
@@ -151,14 +172,45 @@ impl Journal {
         })
     }
 
-    /// Writes a line in one piece.
+    /// Writes a line in one piece, or nothing.
     fn write(&self, line: &impl Serialize) -> Result<(), Error> {
-        let failed = |problem: String| journal_error(&self.path, problem);
-        let mut text = serde_json::to_vec(line).map_err(|error| failed(error.to_string()))?;
-        text.push(b'\n');
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&text).map_err(|error| failed(error.to_string()))
+        let text = to_line(&self.path, line)?;
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let End { file, length, torn } = &mut *end;
+        if *torn {
+            return Err(journal_error(
+                &self.path,
+                "an earlier line could not be written".to_owned(),
+            ));
+        }
+        if let Err(error) = file.write_all(&text) {
+            let undone = file.set_len(*length).and_then(|()| file.seek(SeekFrom::Start(*length)));
+            *torn = undone.is_err();
+            return Err(journal_error(&self.path, error.to_string()));
+        }
+        *length += text.len() as u64;
+        Ok(())
     }
+}
+
+/// Locks the file. Tried for a second: where this process has just closed it, and starts another one, that
+/// one holds the lock until its program is loaded.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..100 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            done => return done,
+        }
+    }
+    file.try_lock()
+}
+
+/// A line of JSON.
+fn to_line(path: &Path, line: &impl Serialize) -> Result<Vec<u8>, Error> {
+    let text = serde_json::to_vec(line);
+    let mut text = text.map_err(|error| journal_error(path, error.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// The first thing in which a journal differs from the search.
@@ -168,7 +220,10 @@ fn difference(found: &Header, own: &Header) -> &'static str {
         () if found.candidates != own.candidates => "its candidates are others",
         () if (found.folds, found.rows) != (own.folds, own.rows) => "its folds are others",
         () if found.metrics != own.metrics => "its metrics are others",
-        () => "it differs in whether the training is scored",
+        () if found.train_scores != own.train_scores => {
+            "it differs in whether the training is scored"
+        }
+        () => "its context is another",
     }
 }
 

@@ -6,7 +6,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 /// `count` values at random, every value from `from` to `to` as likely as any other. The same seed gives
-/// the same values, drawn by PCG64.
+/// the same values, drawn by PCG64. The ends of the range choose the sequence too, so that settings of
+/// different ranges may share a seed; those of the same range need a seed each.
 ///
 /// # Errors
 ///
@@ -16,6 +17,11 @@ use rand_pcg::Pcg64;
 /// let momenta = rootstep::learning_rate::uniform(0.5, 1.0, 20, 42)?;
 /// assert!(momenta.iter().all(|momentum| (0.5..=1.0).contains(momentum)));
 /// assert_eq!(momenta, rootstep::learning_rate::uniform(0.5, 1.0, 20, 42)?);
+///
+/// // A random search over two settings.
+/// let rates = rootstep::learning_rate::log_uniform(1e-4, 1.0, 20, 42)?;
+/// let candidates: Vec<(f64, f64)> = rates.into_iter().zip(momenta).collect();
+/// # assert_eq!(candidates.len(), 20);
 /// # Ok::<(), rootstep::Error>(())
 /// ```
 pub fn uniform(from: f64, to: f64, count: usize, seed: u64) -> Result<Vec<f64>, Error> {
@@ -60,13 +66,15 @@ fn draw(
         let allowed = format!("at least 1 and at most {MOST_VALUES}");
         return Err(Error::invalid("number of random values", count, allowed));
     }
-    let mut random = Pcg64::seed_from_u64(seed);
+    let range = from.to_bits().rotate_left(32) ^ to.to_bits();
+    let mut random = Pcg64::seed_from_u64(seed ^ range);
     // Rounding must not carry a value beyond the ends.
     Ok((0..count).map(|_| value_at(random.random()).clamp(from, to)).collect())
 }
 
-/// Every pair of a value of the one and a value of the other, the second changing faster. For more than
-/// two settings take the product of a product.
+/// Every pair of a value of the one and a value of the other, the second changing faster: a grid of two
+/// settings. For more take the product of a product; for pairs at random `zip` what [`uniform`] and
+/// [`log_uniform`] give.
 ///
 /// ```
 /// use rootstep::learning_rate::{logarithmic_grid, product};

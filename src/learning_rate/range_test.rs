@@ -53,7 +53,8 @@ impl RangeTest {
         Ok(self)
     }
 
-    /// The test ends when the smoothed loss is more than so many times its lowest; 4 by default.
+    /// The test ends when the smoothed loss is more than so many times its lowest; 4 by default. (Where
+    /// the lowest is negative: when it is above it by one less than so many times its magnitude.)
     ///
     /// # Errors
     ///
@@ -70,7 +71,8 @@ impl RangeTest {
     /// Runs the test: `train` takes a step with the rate that it is given, and returns the loss before
     /// it. It is not called again after a loss that is not finite, or after divergence.
     pub fn run(&self, mut train: impl FnMut(f64) -> f64) -> RangeTestResult {
-        let mut result = RangeTestResult { points: Vec::new(), diverged: false };
+        let unsettled = self.rates.len() / 10;
+        let mut result = RangeTestResult { points: Vec::new(), diverged: false, unsettled };
         let (mut average, mut weight, mut lowest) = (0.0, 1.0, f64::INFINITY);
         for &rate in &self.rates {
             let loss = train(rate);
@@ -80,7 +82,8 @@ impl RangeTest {
             let smoothed = average / (1.0 - weight);
             result.points.push(RangePoint { rate, loss, smoothed });
             lowest = smoothed.min(lowest);
-            if !smoothed.is_finite() || smoothed > self.divergence * lowest {
+            let factor = if lowest < 0.0 { 2.0 - self.divergence } else { self.divergence };
+            if !smoothed.is_finite() || smoothed > factor * lowest {
                 result.diverged = true;
                 break;
             }
@@ -104,13 +107,15 @@ pub struct RangePoint {
 
 /// The history of a [`RangeTest`], and the rates that it suggests.
 ///
-/// The first tenth of the points, where the average has hardly begun, and the last five, where the loss
-/// explodes, suggest nothing.
+/// The first points, a tenth of the steps asked for, where the average has hardly begun, and the last
+/// five, where the loss explodes, suggest nothing.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RangeTestResult {
     points: Vec<RangePoint>,
     diverged: bool,
+    /// So many points at the start suggest nothing.
+    unsettled: usize,
 }
 
 impl RangeTestResult {
@@ -159,12 +164,13 @@ impl RangeTestResult {
         }
         let length = lengths.iter().copied().max().filter(|&length| length > 1)?;
         let end = lengths.iter().position(|&at| at == length)?;
-        let (start, third) = (end.saturating_sub(length), (end - end.saturating_sub(length)) / 3);
-        Some(points[start + third + third / 2].rate)
+        // As in fastai the valley begins a point before the sequence, be it before all points.
+        let middle = length / 3 + length / 3 / 2;
+        Some(points[(end + middle).saturating_sub(length)].rate)
     }
 
     fn useful(&self) -> &[RangePoint] {
-        let points = &self.points[self.points.len() / 10..];
+        let points = self.points.get(self.unsettled..).unwrap_or_default();
         &points[..points.len().saturating_sub(5)]
     }
 }

@@ -196,12 +196,12 @@ impl Schedule {
                 step if step >= steps => to,
                 _ => to + (from - to) * (1.0 - position(steps)).powf(power),
             },
-            &Kind::Step { from, factor, every } => from * factor.powf((step / every) as f64),
+            &Kind::Step { from, factor, every } => scaled(from, factor, step / every),
             Kind::Piecewise { first, later } => {
                 let passed = later.partition_point(|&(from, _)| from <= step);
                 passed.checked_sub(1).map_or(*first, |i| later[i].1)
             }
-            &Kind::Exponential { from, factor } => from * factor.powf(step as f64),
+            &Kind::Exponential { from, factor } => scaled(from, factor, step),
             &Kind::Cosine { from, to, steps } => half_cosine(from, to, position(steps)),
             &Kind::CosineRestarts { from, to, period, growth } => {
                 let (step, period) = in_period(step, period, growth);
@@ -347,6 +347,11 @@ impl From<Schedule> for Kind {
     }
 }
 
+/// `rate * factor^power`. Where that overflows, it is the largest number; a rate of 0 stays 0.
+fn scaled(rate: f64, factor: f64, power: u64) -> f64 {
+    if rate == 0.0 { 0.0 } else { (rate * factor.powf(power as f64)).min(f64::MAX) }
+}
+
 /// From `from` at position 0 to `to` at position 1 and behind it.
 fn half_cosine(from: f64, to: f64, position: f64) -> f64 {
     if position <= 0.0 {
@@ -383,7 +388,14 @@ fn in_period(step: u64, period: u64, growth: u64) -> (u64, u64) {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Plateau {
+#[cfg_attr(feature = "serde", serde(try_from = "Watched", into = "Watched"))]
+pub struct Plateau(Watched);
+
+/// The settings of a [`Plateau`], and what it has seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+struct Watched {
     rate: f64,
     factor: f64,
     patience: u64,
@@ -404,13 +416,34 @@ impl Plateau {
     ///
     /// [`Error::InvalidSetting`] unless the rate is finite and above 0 and the factor within (0, 1).
     pub fn new(rate: f64, factor: f64, patience: u64) -> Result<Self, Error> {
+        let (threshold, lowest_rate) = (1e-4, 0.0);
+        let (best, bad, cooling, cooldown) = (None, 0, 0, 0);
+        Self(Watched {
+            rate,
+            factor,
+            patience,
+            threshold,
+            cooldown,
+            lowest_rate,
+            best,
+            bad,
+            cooling,
+        })
+        .checked()
+    }
+
+    fn checked(self) -> Result<Self, Error> {
+        let Watched { rate, factor, threshold, lowest_rate, .. } = self.0;
         positive::<f64>("the learning rate", rate)?;
         if !(factor > 0.0 && factor < 1.0) {
             return Err(Error::invalid("the factor of a plateau", factor, "above 0 and below 1"));
         }
-        let (threshold, lowest_rate) = (1e-4, 0.0);
-        let (best, bad, cooling, cooldown) = (None, 0, 0, 0);
-        Ok(Self { rate, factor, patience, threshold, cooldown, lowest_rate, best, bad, cooling })
+        below_one::<f64>("the threshold of a plateau", threshold)?;
+        if !(0.0..=rate).contains(&lowest_rate) {
+            let allowed = format!("0 to {rate}, the learning rate");
+            return Err(Error::invalid("the lowest rate of a plateau", lowest_rate, allowed));
+        }
+        Ok(self)
     }
 
     /// A loss must be lower than the lowest by this share of it to count; 1e-4 by default.
@@ -419,15 +452,14 @@ impl Plateau {
     ///
     /// [`Error::InvalidSetting`] unless it is within [0, 1).
     pub fn threshold(mut self, threshold: f64) -> Result<Self, Error> {
-        below_one::<f64>("the threshold of a plateau", threshold)?;
-        self.threshold = threshold;
-        Ok(self)
+        self.0.threshold = threshold;
+        self.checked()
     }
 
     /// So many losses after a fall do not count; 0 by default.
     #[must_use]
     pub const fn cooldown(mut self, losses: u64) -> Self {
-        self.cooldown = losses;
+        self.0.cooldown = losses;
         self
     }
 
@@ -437,18 +469,14 @@ impl Plateau {
     ///
     /// [`Error::InvalidSetting`] unless it is within 0 and the rate.
     pub fn lowest_rate(mut self, rate: f64) -> Result<Self, Error> {
-        if !(0.0..=self.rate).contains(&rate) {
-            let allowed = format!("0 to {}, the learning rate", self.rate);
-            return Err(Error::invalid("the lowest rate of a plateau", rate, allowed));
-        }
-        self.lowest_rate = rate;
-        Ok(self)
+        self.0.lowest_rate = rate;
+        self.checked()
     }
 
     /// The learning rate.
     #[must_use]
     pub const fn rate(&self) -> f64 {
-        self.rate
+        self.0.rate
     }
 
     /// Takes the loss of an epoch, and returns the learning rate of the next. A loss of NaN is not
@@ -456,24 +484,43 @@ impl Plateau {
     pub fn observe(&mut self, loss: f64) -> f64 {
         /// A fall by less than this is none.
         const LEAST_FALL: f64 = 1e-8;
-        if self.best.is_none_or(|best| loss < best * (1.0 - self.threshold)) && !loss.is_nan() {
-            self.best = Some(loss);
-            self.bad = 0;
+        let seen = &mut self.0;
+        // For losses below 0 PyTorch's `best * (1 - threshold)` would be above the best.
+        let share = |best: f64| 1.0 - seen.threshold.copysign(best);
+        if seen.best.is_none_or(|best| loss < best * share(best)) && !loss.is_nan() {
+            seen.best = Some(loss);
+            seen.bad = 0;
         } else {
-            self.bad += 1;
+            seen.bad += 1;
         }
-        if self.cooling > 0 {
-            self.cooling -= 1;
-            self.bad = 0;
+        if seen.cooling > 0 {
+            seen.cooling -= 1;
+            seen.bad = 0;
         }
-        if self.bad > self.patience {
-            let lower = (self.rate * self.factor).max(self.lowest_rate);
-            if self.rate - lower > LEAST_FALL {
-                self.rate = lower;
+        if seen.bad > seen.patience {
+            let lower = (seen.rate * seen.factor).max(seen.lowest_rate);
+            if seen.rate - lower > LEAST_FALL {
+                seen.rate = lower;
             }
-            self.cooling = self.cooldown;
-            self.bad = 0;
+            seen.cooling = seen.cooldown;
+            seen.bad = 0;
         }
-        self.rate
+        seen.rate
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Watched> for Plateau {
+    type Error = Error;
+
+    fn try_from(watched: Watched) -> Result<Self, Error> {
+        Self(watched).checked()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<Plateau> for Watched {
+    fn from(plateau: Plateau) -> Self {
+        plateau.0
     }
 }

@@ -82,21 +82,27 @@ pub struct Search<'a> {
     train_scores: bool,
     on_failure: OnFailure,
     progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    #[cfg(feature = "journal")]
+    context: String,
 }
 
 /// What becomes of a fold on which a candidate could not be fitted or scored, or has a score that is NaN
 /// or infinite. (A panic in your functions always ends the search with an error.)
+///
+/// By any of them a candidate whose mean is not finite ranks last and is never the best, and of
+/// candidates that tie the first one without failures is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnFailure {
     /// Its score is NaN, or what it is; a mean of NaN ranks last. As in scikit-learn.
     #[default]
     Keep,
-    /// It counts as the worst score that any candidate has on any fold.
+    /// It counts as the worst score that any candidate has on any fold. A candidate that has failed on
+    /// every fold has a mean of NaN.
     Worst,
     /// It is left out of the mean.
     Skip,
-    /// The search ends with an error.
+    /// The search ends with an error: of several the one of the first candidate, on its first fold.
     Error,
 }
 
@@ -104,7 +110,7 @@ pub enum OnFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Fits that are done, those that a journal had included.
+    /// Fits that are done, those that a journal had included: they are not reported one by one.
     pub done: usize,
     /// All fits: candidates times folds.
     pub total: usize,
@@ -129,7 +135,17 @@ impl<'a> Search<'a> {
             train_scores: false,
             on_failure: OnFailure::default(),
             progress: None,
+            #[cfg(feature = "journal")]
+            context: String::new(),
         }
+    }
+
+    /// What else the scores depend on: say a hash of the data, and the settings of the model. A
+    /// [journal](Self::run_with_journal) of a search with another context is refused.
+    #[cfg(feature = "journal")]
+    pub fn context(mut self, text: impl Into<String>) -> Self {
+        self.context = text.into();
+        self
     }
 
     /// The names of the metrics, in the order of the scores. The first one decides which candidate is
@@ -152,6 +168,19 @@ impl<'a> Search<'a> {
     }
 
     /// Calls `report` after each fit, on the thread that has done it.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::{KFold, Progress, Search};
+    ///
+    /// let folds = KFold::new(2)?.split(10)?;
+    /// let report = |Progress { done, total, .. }| println!("{done} of {total}");
+    /// Search::new(&folds).progress(&report).run(
+    ///     [0.1, 0.2],
+    ///     |&rate, _| Ok::<f64, String>(rate),
+    ///     |model, _| Ok(vec![*model]),
+    /// )?;
+    /// # Ok::<(), rootstep::Error>(())
+    /// ```
     pub fn progress(mut self, report: &'a (dyn Fn(Progress) + Sync)) -> Self {
         self.progress = Some(report);
         self
@@ -178,7 +207,8 @@ impl<'a> Search<'a> {
         C: Sync,
         E: fmt::Display,
     {
-        let candidates = candidates.into_iter().collect();
+        let candidates: Vec<C> = candidates.into_iter().collect();
+        self.check(candidates.len())?;
         self.run_unknown(candidates, &fit, &score, &|_| None, &|_, _| Ok(()))
     }
 
@@ -186,12 +216,31 @@ impl<'a> Search<'a> {
     /// there, the fits that it has are not done again, so that an interrupted search goes on, and ends
     /// with the same scores. A last line that was not written to its end is dropped.
     ///
-    /// The candidates are recognised by their `Debug` text; numbers are written by their bits.
+    /// A search is recognised by its folds, its metrics, the `Debug` texts of its candidates and its
+    /// [context](Self::context): what else the scores depend on belongs there. Numbers are written by
+    /// their bits. Fits that end the search with an error are not written, but tried again.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); [`Error::Journal`] if the file cannot be read or written, or is that of
-    /// another search. It is not changed then.
+    /// As [`run`](Self::run); [`Error::Journal`] if the file cannot be read or written, is that of
+    /// another search or none, or is in use by another process. It is not changed then.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::{KFold, Search};
+    ///
+    /// let file = std::env::temp_dir().join("rootstep-example.journal");
+    /// # let _ = std::fs::remove_file(&file);
+    /// let folds = KFold::new(2)?.split(10)?;
+    /// let search = Search::new(&folds).context("my data, 300 steps");
+    /// let fit = |&rate: &f64, _: &_| Ok::<f64, String>(rate);
+    /// let first = search.run_with_journal(&file, [0.1, 0.2], fit, |model, _| Ok(vec![*model]))?;
+    /// let never = |_: &f64, _: &_| -> Result<f64, String> { panic!("all fits are in the journal") };
+    /// let again = search.run_with_journal(&file, [0.1, 0.2], never, |model, _| Ok(vec![*model]))?;
+    /// assert_eq!(again.rows()[1].metric().scores, [0.2, 0.2]);
+    /// assert_eq!(again.rows()[1].fit_seconds, first.rows()[1].fit_seconds);
+    /// # std::fs::remove_file(&file).unwrap();
+    /// # Ok::<(), rootstep::Error>(())
+    /// ```
     #[cfg(feature = "journal")]
     pub fn run_with_journal<C, M, E>(
         &self,
@@ -205,9 +254,11 @@ impl<'a> Search<'a> {
         E: fmt::Display,
     {
         let candidates: Vec<C> = candidates.into_iter().collect();
+        self.check(candidates.len())?;
         let texts = candidates.iter().map(|candidate| format!("{candidate:?}"));
+        let (metrics, context) = (self.metrics.clone(), self.context.clone());
         let header =
-            super::journal::Header::new(texts, self.folds, &self.metrics, self.train_scores);
+            super::journal::Header::new(texts, self.folds, metrics, self.train_scores, context);
         let journal = super::journal::Journal::open(file, &header)?;
         let record = |number: usize, fit: &Fit| journal.append(number, fit);
         self.run_unknown(candidates, &fit, &score, &|number| journal.known(number), &record)
@@ -254,27 +305,47 @@ impl<'a> Search<'a> {
         C: Clone + Sync,
         E: fmt::Display,
     {
-        at_least("first budget", first, 1)?;
-        if last < first {
-            let allowed = format!("{first}, the first budget, or more");
-            return Err(Error::invalid("last budget", last, allowed));
-        }
-        if factor < 2 {
-            return Err(Error::invalid("factor of the budgets", factor, "2 or more"));
-        }
-        let mut candidates: Vec<C> = candidates.into_iter().collect();
-        let (mut rounds, mut budget) = (Vec::new(), first);
-        loop {
-            let left = candidates.len();
-            let results =
-                self.run(candidates, |candidate, fold| fit(candidate, fold, budget), &score)?;
-            candidates = results.best_rows(left.div_ceil(factor));
-            rounds.push((budget, results));
-            budget = budget.saturating_mul(factor);
-            if left <= 1 || budget > last {
-                return Ok(rounds);
-            }
-        }
+        let round = |candidates: Vec<C>, budget: usize| {
+            self.run(candidates, |candidate, fold| fit(candidate, fold, budget), &score)
+        };
+        rounds(candidates.into_iter().collect(), (first, last, factor), round)
+    }
+
+    /// [`halving`](Self::halving), with a [journal](Self::run_with_journal) for each round: `file`, with
+    /// the budget of the round as a further extension.
+    ///
+    /// # Errors
+    ///
+    /// As [`halving`](Self::halving) and [`run_with_journal`](Self::run_with_journal).
+    #[cfg(feature = "journal")]
+    #[allow(clippy::type_complexity, reason = "a budget and what came of it")]
+    pub fn halving_with_journal<C, M, E>(
+        &self,
+        file: &Path,
+        candidates: impl IntoIterator<Item = C>,
+        (first, last, factor): (usize, usize, usize),
+        fit: impl Fn(&C, &Fold, usize) -> Result<M, E> + Sync,
+        score: impl Fn(&M, &[usize]) -> Result<Vec<f64>, E> + Sync,
+    ) -> Result<Vec<(usize, SearchResults<C>)>, Error>
+    where
+        C: Clone + Sync + fmt::Debug,
+        E: fmt::Display,
+    {
+        let round = |candidates: Vec<C>, budget: usize| {
+            let mut name = file.as_os_str().to_owned();
+            name.push(format!(".{budget}"));
+            let search = self.clone().context(format!("{}, budget {budget}", self.context));
+            let fit = |candidate: &C, fold: &Fold| fit(candidate, fold, budget);
+            search.run_with_journal(Path::new(&name), candidates, fit, &score)
+        };
+        rounds(candidates.into_iter().collect(), (first, last, factor), round)
+    }
+
+    /// That there is something to search.
+    fn check(&self, candidates: usize) -> Result<(), Error> {
+        at_least("number of candidates", candidates, 1)?;
+        at_least("number of folds", self.folds.len(), 1)?;
+        at_least("number of metrics", self.metrics.len(), 1)
     }
 
     /// Runs all fits but those that are `known`, and lets the others be recorded.
@@ -290,37 +361,48 @@ impl<'a> Search<'a> {
         C: Sync,
         E: fmt::Display,
     {
-        at_least("number of candidates", candidates.len(), 1)?;
-        at_least("number of folds", self.folds.len(), 1)?;
-        at_least("number of metrics", self.metrics.len(), 1)?;
         let total = candidates.len() * self.folds.len();
-        let done = AtomicUsize::new(0);
+        // Where a failure ends the search, one that a journal has from a search that went on is retried.
+        let ends = |fit: &Fit| fit.failure.is_some() && self.on_failure == OnFailure::Error;
+        let known = |number| known(number).filter(|fit| !ends(fit));
+        let done = AtomicUsize::new((0..total).filter(|&number| known(number).is_some()).count());
         let one = |number: usize| {
-            let (candidate, fold) = (number / self.folds.len(), number % self.folds.len());
-            let result = if let Some(result) = known(number) {
-                result
-            } else {
-                let attempt = || self.one(&candidates[candidate], &self.folds[fold], fit, score);
-                let result = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
-                    let problem = format!("it panicked: {}", panic_text(&*panic));
-                    Err(Error::FailedFit { candidate, fold, problem })
-                })?;
-                record(number, &result)?;
-                result
-            };
-            if let (Some(problem), OnFailure::Error) = (&result.failure, self.on_failure) {
-                return Err(Error::FailedFit { candidate, fold, problem: problem.clone() });
+            if let Some(fit) = known(number) {
+                return Ok(fit);
             }
+            let (candidate, fold) = (number / self.folds.len(), number % self.folds.len());
+            let failed = |problem| Error::FailedFit { candidate, fold, problem };
+            let attempt = || self.one(&candidates[candidate], &self.folds[fold], fit, score);
+            let result = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+                Err(failed(format!("it panicked: {}", panic_text(&*panic))))
+            })?;
+            if let (true, Some(problem)) = (ends(&result), &result.failure) {
+                return Err(failed(problem.clone()));
+            }
+            record(number, &result)?;
             if let Some(report) = self.progress {
                 report(Progress { done: done.fetch_add(1, Ordering::Relaxed) + 1, total });
             }
             Ok(result)
         };
+        // After an error only the fits before it go on: which error is returned is not left to chance.
+        let first_error = AtomicUsize::new(usize::MAX);
+        let one_before_error = |number: usize| {
+            if number > first_error.load(Ordering::Relaxed) {
+                return None;
+            }
+            let result = one(number);
+            if result.is_err() {
+                first_error.fetch_min(number, Ordering::Relaxed);
+            }
+            Some(result)
+        };
         // Each fit by itself is a task: the slow fits of one candidate are spread over the threads.
         #[cfg(feature = "rayon")]
-        let fits = (0..total).into_par_iter().map(one).collect::<Result<Vec<Fit>, Error>>()?;
+        let fits: Vec<_> = (0..total).into_par_iter().map(one_before_error).collect();
         #[cfg(not(feature = "rayon"))]
-        let fits = (0..total).map(one).collect::<Result<Vec<Fit>, Error>>()?;
+        let fits: Vec<_> = (0..total).map(one_before_error).collect();
+        let fits = fits.into_iter().flatten().collect::<Result<Vec<Fit>, Error>>()?;
         Ok(self.results(candidates, &fits))
     }
 
@@ -383,7 +465,11 @@ impl<'a> Search<'a> {
                 .clone()
                 .map(|metric| {
                     let column = |of: &dyn Fn(&Fit, usize) -> f64, worst: f64| {
-                        fits.iter().map(|fit| counted(of(fit, metric), worst)).collect::<Vec<_>>()
+                        let scores = fits.iter().map(|fit| of(fit, metric));
+                        // Else one that has failed on every fold would tie with the worst of all.
+                        let any = scores.clone().any(f64::is_finite);
+                        let worst = if any { worst } else { f64::NAN };
+                        scores.map(|score| counted(score, worst)).collect::<Vec<_>>()
                     };
                     let scores = column(&of_test, worst_test[metric]);
                     let train_scores = if self.train_scores {
@@ -437,6 +523,9 @@ pub(super) struct Fit {
 }
 
 /// What a search found: a row for each candidate, in the order of the candidates.
+///
+/// With the feature `serde` it can be serialised, say as JSON, where NaN becomes `null`; with the feature
+/// `csv` it has the method `write_csv`.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SearchResults<C> {
@@ -475,7 +564,7 @@ pub struct Metric {
     pub standard_deviation: f64,
     /// 1 + the number of candidates with a greater mean: candidates that tie share a rank, as in
     /// scikit-learn's `rank_test_score`. Unlike there, means equal to 12 significant digits tie. A
-    /// mean that is NaN ranks behind all numbers.
+    /// mean that is NaN or infinite ranks behind all others.
     pub rank: usize,
     /// Its score on the rows that each fold was trained on; empty unless
     /// [asked for](Search::train_scores).
@@ -499,10 +588,28 @@ impl<C> SearchResults<C> {
         &self.metrics
     }
 
-    /// The first of the rows of rank 1 by the first metric; `None` if the mean of every candidate is NaN.
+    /// The first of the rows of rank 1 by the first metric, one without failures if there is any; `None`
+    /// if no candidate has a finite mean.
     #[must_use]
     pub fn best(&self) -> Option<&Row<C>> {
-        self.rows.iter().find(|row| row.metric().rank == 1 && !row.metric().mean.is_nan())
+        let best = self.rows.iter().min_by_key(|row| row.order());
+        best.filter(|row| row.metric().mean.is_finite())
+    }
+
+    /// Fits the [best](Self::best) candidate on all of `rows` rows; `fit` may be the function that the
+    /// search was run with: its fold trains on all rows and tests on none. `None` if no candidate is best.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::{Fold, KFold, search};
+    ///
+    /// let fit = |rate: &f64, fold: &Fold| rate * fold.train.len() as f64;
+    /// let results = search([0.1, 0.5], &KFold::new(5)?.split(10)?, fit)?;
+    /// assert_eq!(results.refit(10, fit), Some(0.5 * 10.0));
+    /// # Ok::<(), rootstep::Error>(())
+    /// ```
+    pub fn refit<M>(&self, rows: usize, fit: impl FnOnce(&C, &Fold) -> M) -> Option<M> {
+        let all = Fold { train: (0..rows).collect(), test: Vec::new() };
+        self.best().map(|best| fit(&best.candidate, &all))
     }
 
     /// The candidates of the `count` best rows by the first metric, in their order.
@@ -511,7 +618,7 @@ impl<C> SearchResults<C> {
         C: Clone,
     {
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        order.sort_by_key(|&row| self.rows[row].metric().rank);
+        order.sort_by_key(|&row| self.rows[row].order());
         order.truncate(count);
         order.sort_unstable();
         order.into_iter().map(|row| self.rows[row].candidate.clone()).collect()
@@ -526,8 +633,8 @@ impl<C> SearchResults<C> {
     ///
     /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
     /// let table = results.table(|rate| vec![("rate".to_owned(), rate.to_string())]);
-    /// assert_eq!(table[0][4..8], ["param_rate", "split0_test_score", "split1_test_score", "mean_test_score"]);
-    /// assert_eq!(table[2][4..8], ["0.2", "0.2", "0.2", "0.2"]);
+    /// assert_eq!(table[0][4..8], ["param_rate", "params", "split0_test_score", "split1_test_score"]);
+    /// assert_eq!(table[2][4..8], ["0.2", "rate=0.2", "0.2", "0.2"]);
     /// # Ok::<(), rootstep::Error>(())
     /// ```
     #[must_use]
@@ -539,6 +646,34 @@ impl<C> SearchResults<C> {
         header.map(Iterator::collect).into_iter().chain(rows).collect()
     }
 
+    /// Writes the [table](Self::table) as CSV.
+    ///
+    /// # Errors
+    ///
+    /// Those of `writer`.
+    ///
+    /// ```
+    /// use rootstep::learning_rate::{KFold, search};
+    ///
+    /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
+    /// let mut file = Vec::new();
+    /// results.write_csv(&mut file, |rate| vec![("rate".to_owned(), rate.to_string())])?;
+    /// assert!(file.starts_with(b"mean_fit_time,std_fit_time,"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "csv")]
+    pub fn write_csv(
+        &self,
+        writer: impl std::io::Write,
+        parameters: impl Fn(&C) -> Vec<(String, String)>,
+    ) -> std::io::Result<()> {
+        let mut writer = csv::Writer::from_writer(writer);
+        for row in self.table(parameters) {
+            writer.write_record(row)?;
+        }
+        writer.flush()
+    }
+
     /// The names and the cells of a row.
     fn columns(&self, row: &Row<C>, parameters: Vec<(String, String)>) -> Vec<(String, String)> {
         let mut columns = Vec::new();
@@ -548,7 +683,10 @@ impl<C> SearchResults<C> {
             add(format!("mean_{name}_time"), mean);
             add(format!("std_{name}_time"), deviation);
         }
+        let settings = parameters.iter().map(|(name, text)| format!("{name}={text}"));
+        let settings = settings.collect::<Vec<_>>().join(", ");
         columns.extend(parameters.into_iter().map(|(name, text)| (format!("param_{name}"), text)));
+        columns.push(("params".to_owned(), settings));
         for (name, metric) in self.metrics.iter().zip(&row.metrics) {
             let sides = [
                 ("test", &metric.scores, metric.mean, metric.standard_deviation),
@@ -578,6 +716,11 @@ impl<C> SearchResults<C> {
 }
 
 impl<C> Row<C> {
+    /// What the better of two rows has less of.
+    fn order(&self) -> (usize, bool) {
+        (self.metric().rank, self.failures.iter().any(Option::is_some))
+    }
+
     /// The scores by the first metric.
     ///
     /// # Panics
@@ -586,6 +729,31 @@ impl<C> Row<C> {
     #[must_use]
     pub fn metric(&self) -> &Metric {
         &self.metrics[0]
+    }
+}
+
+/// The rounds of successive halving.
+fn rounds<C: Clone>(
+    mut candidates: Vec<C>,
+    (first, last, factor): (usize, usize, usize),
+    round: impl Fn(Vec<C>, usize) -> Result<SearchResults<C>, Error>,
+) -> Result<Vec<(usize, SearchResults<C>)>, Error> {
+    at_least("first budget", first, 1)?;
+    if last < first {
+        let allowed = format!("{first}, the first budget, or more");
+        return Err(Error::invalid("last budget", last, allowed));
+    }
+    at_least("factor of the budgets", factor, 2)?;
+    let (mut rounds, mut budget) = (Vec::new(), first);
+    loop {
+        let left = candidates.len();
+        let results = round(candidates, budget)?;
+        candidates = results.best_rows(left.div_ceil(factor));
+        rounds.push((budget, results));
+        budget = budget.saturating_mul(factor);
+        if left <= 1 || budget > last {
+            return Ok(rounds);
+        }
     }
 }
 
@@ -607,9 +775,13 @@ fn rank<C>(rows: &mut [Row<C>], metric: usize) {
     }
 }
 
-/// To 12 significant digits. Accuracies of the same number of right answers, spread differently over
-/// the folds, have means that differ by the rounding of their sums: that must not decide a tie.
+/// To 12 significant digits; NaN if not finite. Accuracies of the same number of right answers, spread
+/// differently over the folds, have means that differ by the rounding of their sums: that must not decide
+/// a tie.
 fn rounded(mean: f64) -> f64 {
+    if !mean.is_finite() {
+        return f64::NAN;
+    }
     format!("{mean:.11e}").parse().unwrap_or(mean)
 }
 
