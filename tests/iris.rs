@@ -7,13 +7,15 @@ mod data;
 #[allow(dead_code, reason = "the example uses the rest")]
 #[path = "../examples/iris/model.rs"]
 mod model;
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/temporary.rs"]
 mod temporary;
 
 use model::Model;
 use rootstep::Level;
 use rootstep::learning_rate::{Fold, StratifiedHoldOut, StratifiedKFold};
-use std::process::{Command, Output};
+use std::process::Output;
 use temporary::Temporary;
 
 /// `cargo test` builds the examples beside the tests.
@@ -24,7 +26,7 @@ fn iris(arguments: &[&str], level: Option<&str>) -> Output {
     program.extend(["examples", "iris"]);
     program.set_extension(std::env::consts::EXE_EXTENSION);
     assert!(program.exists(), "{} is missing: run `cargo test` as a whole", program.display());
-    let mut command = Command::new(program);
+    let mut command = process::command(&program);
     command.args(arguments).env_remove("ROOTSTEP_LEVEL");
     if let Some(level) = level {
         command.env("ROOTSTEP_LEVEL", level);

@@ -1,6 +1,8 @@
 //! The journal of a search: whenever it is killed, the search goes on and ends with the same table; and
 //! no other search's file is taken.
 
+#[path = "support/process.rs"]
+mod process;
 mod support;
 #[path = "support/temporary.rs"]
 mod temporary;
@@ -10,7 +12,6 @@ use rootstep::learning_rate::{
     Fold, KFold, OnFailure, Plateau, Search, SearchResults, logarithmic_grid,
 };
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use support::random_bits;
@@ -76,7 +77,7 @@ fn killed_searches_go_on() {
         let file = Temporary::new(&format!("killed-{round}"));
         // Twice, so that a search that has gone on is killed too.
         for _ in 0..2 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
+            let mut child = process::command(&std::env::current_exe().unwrap())
                 .args(["--ignored", "--exact", "child", "--test-threads=1"])
                 .env("ROOTSTEP_TEST_JOURNAL", &file.0)
                 .env("RAYON_NUM_THREADS", "2") // 120 fits of 2 ms take 120 ms, wherever it runs.

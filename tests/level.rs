@@ -1,7 +1,10 @@
 //! Levels: those that this machine must have are found, and the environment pins one.
 
+#[path = "support/process.rs"]
+mod process;
+
 use rootstep::{Error, Executor, Level};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// The levels that this machine must have, from a source that shares nothing with the crate's own
 /// detection: `ROOTSTEP_EXPECT_LEVELS` (comma-separated), else what the kernel says of the CPU.
@@ -83,7 +86,7 @@ fn child() {
 }
 
 fn run_child(level: &str) -> Output {
-    Command::new(std::env::current_exe().unwrap())
+    process::command(&std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env("ROOTSTEP_LEVEL", level)
         .output()
