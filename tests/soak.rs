@@ -11,6 +11,7 @@ use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::reference::{self, Step};
 use rootstep::{Error, Executor};
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -400,7 +401,9 @@ fn watch(done: &AtomicU64, running: &[AtomicU64], ended: &std::sync::mpsc::Recei
         if now != last {
             (last, since) = (now, Instant::now());
         } else if since.elapsed() > STUCK {
-            eprintln!("stuck after {now} calls, in some of these: {running:?}");
+            // `eprintln!` would write to what the test has captured, which is lost.
+            let text = format!("stuck after {now} calls, in some of these: {running:?}\n");
+            std::io::stderr().write_all(text.as_bytes()).ok();
             std::process::abort();
         }
     }
