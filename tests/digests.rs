@@ -17,23 +17,33 @@ struct Reference;
 
 impl Operations for Reference {
     fn signed_sqrt<T: Float>(&self, g: &[T], out: &mut [T]) {
-        out.iter_mut().zip(g).for_each(|(out, &g)| *out = reference::signed_sqrt(g));
+        for (out, &g) in out.iter_mut().zip(g) {
+            *out = reference::signed_sqrt(g);
+        }
     }
     fn signed_sqrt_in_place<T: Float>(&self, values: &mut [T]) {
-        values.iter_mut().for_each(|value| *value = reference::signed_sqrt(*value));
+        for value in values {
+            *value = reference::signed_sqrt(*value);
+        }
     }
     fn axpy<T: Float>(&self, alpha: T, x: &[T], y: &mut [T]) {
-        y.iter_mut().zip(x).for_each(|(y, &x)| *y = reference::axpy(alpha, x, *y));
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = reference::axpy(alpha, x, *y);
+        }
     }
     fn descend<T: Float>(&self, x: &mut [T], g: &[T], rate: T) {
-        x.iter_mut().zip(g).for_each(|(x, &g)| *x = reference::descend(*x, g, rate));
+        for (x, &g) in x.iter_mut().zip(g) {
+            *x = reference::descend(*x, g, rate);
+        }
     }
     fn descend_into<T: Float>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]) {
         out.copy_from_slice(x);
         self.descend(out, g, rate);
     }
     fn descend_all<T: Float>(&self, tensors: &mut [(&mut [T], &[T])], rate: T) {
-        tensors.iter_mut().for_each(|(x, g)| self.descend(x, g, rate));
+        for (x, g) in tensors {
+            self.descend(x, g, rate);
+        }
     }
     fn inspect<T: Float>(&self, gradients: &[&[T]]) -> Inspection {
         reference::inspect(gradients)

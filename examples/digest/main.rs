@@ -16,7 +16,7 @@ use streams::{Row, of_all_f32, of_operations, of_optimizer, published};
 /// Prints the digests of the results on this machine, and compares them with the published ones.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The instruction set; by default the one that ROOTSTEP_LEVEL names, or the best one
+    /// The instruction set; by default the one that `ROOTSTEP_LEVEL` names, or the best one
     #[arg(long)]
     level: Option<Level>,
 

@@ -95,8 +95,8 @@ pub struct Row {
 
 impl Row {
     fn new(name: impl Into<String>, hash: Sha256) -> Self {
-        let digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { name: name.into(), digest }
+        let bytes: Vec<String> = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name: name.into(), digest: bytes.concat() }
     }
 }
 
@@ -197,7 +197,9 @@ fn update<T: Float>(hash: &mut Sha256, values: &[T]) {
     let mut buffer = Vec::new();
     for block in values.chunks(4096) {
         buffer.clear();
-        block.iter().for_each(|value| buffer.extend_from_slice(value.bytes().as_ref()));
+        for value in block {
+            buffer.extend_from_slice(value.bytes().as_ref());
+        }
         hash.update(&buffer);
     }
 }
@@ -257,7 +259,9 @@ pub fn of_operations<T: Float>(by: &impl Operations) -> Vec<Row> {
     let scalar = T::of(0.1);
     let row = |operation: &str, results: &[&[T]]| {
         let mut hash = Sha256::new();
-        results.iter().for_each(|results| update(&mut hash, results));
+        for results in results {
+            update(&mut hash, results);
+        }
         Row::new(format!("{operation} {}", T::NAME), hash)
     };
     let mut rows = Vec::new();
@@ -290,7 +294,9 @@ pub fn of_operations<T: Float>(by: &impl Operations) -> Vec<Row> {
     };
     inspect(&gradients);
     let all = gradients.iter_mut().flatten();
-    all.filter(|value| !value.is_finite()).for_each(|value| *value = T::default());
+    for value in all.filter(|value| !value.is_finite()) {
+        *value = T::default();
+    }
     inspect(&gradients);
     inspect(&tensors(near, 20));
     rows.push(Row::new(format!("inspect {}", T::NAME), hash));
@@ -346,7 +352,9 @@ impl<T: Float> Model<T> {
             let step = optimizer.step(&mut parameters, &gradients[..tensors]);
             step.expect("the tensors fit each other");
         }
-        parameters.iter().for_each(|tensor| update(hash, tensor));
+        for tensor in &parameters {
+            update(hash, tensor);
+        }
     }
 
     /// Hashes every combination of terms, for each kind of momentum.
@@ -413,7 +421,7 @@ pub fn of_optimizer<T: Float>(executor: Executor) -> Vec<Row> {
 /// The row of all f32.
 pub fn of_all_f32(level: Level) -> Row {
     /// Elements that stay in the caches.
-    const PIECE: u32 = 1 << 13;
+    const PIECE: u32 = 1 << 12;
     const BLOCK: u32 = 1 << 24;
     let executor = Executor::new(level).serial();
     let of_block = |block: u32| {
@@ -429,6 +437,8 @@ pub fn of_all_f32(level: Level) -> Row {
     };
     let digests: Vec<_> = (0..256).into_par_iter().map(of_block).collect();
     let mut hash = Sha256::new();
-    digests.iter().for_each(|digest| hash.update(digest));
+    for digest in digests {
+        hash.update(digest);
+    }
     Row::new(ALL_F32, hash)
 }
