@@ -5,19 +5,14 @@ mod support;
 
 use proptest::prelude::*;
 use rootstep::{Executor, Inspection, inspect, reference};
-use support::{Float, executors, long_length, random_values};
-
-/// All fields; floats by their bits, NaN as NaN.
-fn same(a: &Inspection, b: &Inspection) -> bool {
-    let norms = a.norm.to_bits() == b.norm.to_bits() || (a.norm.is_nan() && b.norm.is_nan());
-    let counts =
-        |i: &Inspection| (i.elements, i.nan, i.infinite, i.zero, i.subnormal, i.first_non_finite);
-    norms && a.max_magnitude.to_bits() == b.max_magnitude.to_bits() && counts(a) == counts(b)
-}
+use support::{Float, executors, long_length, random_values, same_inspection};
 
 fn check<T: Float>(executor: Executor, gradients: &[&[T]]) -> Inspection {
     let (found, specified) = (executor.inspect(gradients), reference::inspect(gradients));
-    assert!(same(&found, &specified), "{executor:?} found {found:?}, specified is {specified:?}");
+    assert!(
+        same_inspection(&found, &specified),
+        "{executor:?} found {found:?}, specified is {specified:?}"
+    );
     found
 }
 

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use rootstep::{Element, Executor, Level, reference};
+use rootstep::{Element, Executor, Inspection, Level, reference};
 
 /// The operations of the crate, with their scalar argument.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,14 @@ impl Float for f64 {
 /// Whether `value` is what the specification says: the same bits, or a NaN where it says NaN.
 pub fn same<T: Float>(value: T, specified: T) -> bool {
     value.bits() == specified.bits() || (value.is_nan() && specified.is_nan())
+}
+
+/// Whether all fields are the same; floats by their bits, NaN as NaN.
+pub fn same_inspection(a: &Inspection, b: &Inspection) -> bool {
+    let norms = a.norm.to_bits() == b.norm.to_bits() || (a.norm.is_nan() && b.norm.is_nan());
+    let counts =
+        |i: &Inspection| (i.elements, i.nan, i.infinite, i.zero, i.subnormal, i.first_non_finite);
+    norms && a.max_magnitude.to_bits() == b.max_magnitude.to_bits() && counts(a) == counts(b)
 }
 
 /// A slice within a larger allocation, with sentinels on both sides.
