@@ -217,6 +217,35 @@ fn tiny_momentum_in_int8() {
     }
 }
 
+/// A momentum that is 0 in the type of the parameters is none.
+#[test]
+fn momentum_below_the_smallest_number() {
+    for format in FORMATS {
+        let rule = Rule::pbsgd(0.1, Power::Half).with_momentum(1e-60).with_momentum_format(*format);
+        for power_of in [PowerOf::Gradient, PowerOf::Momentum] {
+            let rule = rule.with_power_of(power_of);
+            for executor in executors() {
+                check::<f32>(rule, PLAIN, executor, &[1, 300]);
+                check::<f64>(rule, PLAIN, executor, &[1, 300]);
+            }
+        }
+        let mut optimizer = Optimizer::<f32>::builder(rule).build().unwrap();
+        optimizer.step(&mut [[1.0; 10]], &[[1.0; 10]]).unwrap();
+        assert_eq!(optimizer.momentum_bytes(), 0);
+        let message =
+            |rule| Optimizer::<f32>::builder(rule).build().map(|_| ()).unwrap_err().to_string();
+        assert_eq!(
+            message(rule.with_dampening(0.5)),
+            "the dampening is 0.5; allowed: 0 without momentum"
+        );
+        assert_eq!(
+            message(rule.with_nesterov()),
+            "Nesterov's momentum is true; allowed: false without momentum"
+        );
+        assert!(Optimizer::<f64>::builder(rule.with_dampening(0.5)).build().is_ok());
+    }
+}
+
 #[test]
 fn each_group_has_its_rule() {
     let rules = [Rule::powerstep(0.1), Rule::sgd(0.5), Rule::sign_sgd(0.25)];

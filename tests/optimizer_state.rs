@@ -244,6 +244,26 @@ fn states_that_do_not_fit() {
     }
 }
 
+/// As a file may say that there were: one more is not the first again.
+#[test]
+fn as_many_steps_as_can_be_counted() {
+    let rule = rules()[0];
+    let mut optimizer = build::<f32>(rule);
+    advance(&mut optimizer, &mut tensors(1), 2);
+    let text = serde_json::to_string(&optimizer.state()).unwrap();
+    let text = text.replacen("\"steps\":2", "\"steps\":18446744073709551615", 1);
+    let mut late = build::<f32>(rule);
+    late.restore(&serde_json::from_str(&text).unwrap()).unwrap();
+    let (mut expected, mut parameters) = (tensors(1), tensors(1));
+    for seed in 3..6 {
+        let gradients = tensors(seed);
+        optimizer.step(&mut expected, &gradients).unwrap();
+        late.step(&mut parameters, &gradients).unwrap();
+        assert_eq!(late.steps(), u64::MAX);
+        assert_eq!(bits(&parameters), bits(&expected));
+    }
+}
+
 #[test]
 fn names() {
     let mut optimizer = build::<f32>(rules()[2]);

@@ -111,7 +111,8 @@ impl<T: Element> Optimizer<T> {
         }
         self.state.prepare(parameters, |tensor| &self.groups[group(&self.group_of, tensor)]);
         self.update(parameters, gradients, report.clip_factor);
-        self.state.steps += 1;
+        // A file may say that there were as many as can be counted: the next is not the first again.
+        self.state.steps = self.state.steps.saturating_add(1);
         Ok(report)
     }
 

@@ -91,7 +91,8 @@ pub struct Rule {
     pub power: Power,
     /// What it is taken of.
     pub power_of: PowerOf,
-    /// The momentum μ, in [0, 1); with 0 there is no momentum, and nothing is allocated for it.
+    /// The momentum μ, in [0, 1); with 0, rounded to the type of the parameters, there is no momentum,
+    /// and nothing is allocated for it.
     pub momentum: f64,
     /// How much less than all of a new gradient the momentum takes, in [0, 1). The first step takes
     /// all of it.
@@ -206,6 +207,11 @@ impl Rule {
         Self { momentum_format, ..self }
     }
 
+    /// Whether there is a momentum for parameters of type `T`: 1e-60 is 0 in f32.
+    pub(super) fn has_momentum<T: Element>(&self) -> bool {
+        T::nearest(self.momentum) != T::default()
+    }
+
     /// What is wrong with the rule for parameters of type `T`, if anything is.
     pub(crate) fn validate<T: Element>(&self) -> Result<(), Error> {
         not_negative::<T>("the learning rate", self.learning_rate)?;
@@ -216,7 +222,7 @@ impl Rule {
         if let Power::Smoothed { epsilon } = self.power {
             positive::<T>("the epsilon of the smoothed power", epsilon)?;
         }
-        if self.momentum == 0.0 {
+        if !self.has_momentum::<T>() {
             let needs_momentum = "0 without momentum";
             if self.dampening != 0.0 {
                 return Err(Error::invalid("the dampening", self.dampening, needs_momentum));

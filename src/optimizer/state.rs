@@ -79,7 +79,7 @@ impl<T: Element> Momentum<T> {
     /// The momentum before the first step: -0, to which anything can be added without a trace.
     fn new(rule: &Rule, length: usize) -> Self {
         match rule.momentum_format {
-            _ if rule.momentum == 0.0 => Self::None,
+            _ if !rule.has_momentum::<T>() => Self::None,
             MomentumFormat::Full => Self::Full(vec![T::nearest(-0.0); length]),
             #[cfg(feature = "half")]
             MomentumFormat::Bf16 => Self::Bf16(vec![half::bf16::NEG_ZERO; length]),
