@@ -2,9 +2,7 @@
 
 #![no_main]
 
-mod call;
-
-use call::{Operation, fuzz};
+use rootstep_fuzz::call::{Operation, fuzz};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz(
     data,

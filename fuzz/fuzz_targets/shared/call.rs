@@ -1,10 +1,7 @@
 //! Bytes to a call of one operation, checked against `reference`.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
-pub use support::Operation;
-use support::{Float, check, executors};
+pub use crate::support::Operation;
+use crate::support::{Float, check, executors};
 
 /// The first bytes choose the element type, the executor and the offsets; the rest are the scalar
 /// and the elements of `x` and `g`, taken in turn.

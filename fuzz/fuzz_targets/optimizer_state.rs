@@ -1,0 +1,163 @@
+//! No file makes an optimizer panic: one that is refused changes neither its state nor the steps that
+//! follow, and one that is taken gives the same state when it is saved and read again, in each format.
+//! The files are any bytes, and damaged ones of an optimizer.
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use rootstep::Error;
+use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
+use rootstep_fuzz::edits::{Edit, edited};
+use rootstep_fuzz::support::{Float, random_bits};
+
+#[derive(Debug, Arbitrary)]
+struct Case {
+    double: bool,
+    format: Format,
+    /// Steps that the optimizer has taken itself.
+    steps: u8,
+    json: bool,
+    file: File,
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Format {
+    Full,
+    Bf16,
+    Int8,
+}
+
+#[derive(Debug, Arbitrary)]
+enum File {
+    Edited(Vec<Edit>),
+    /// The edits of the header of a safetensors file, whose length is set to what comes of them.
+    HeaderEdited(Vec<Edit>),
+    /// With the length of the header set.
+    Header(String),
+    Bytes(Vec<u8>),
+}
+
+const NAMES: [&str; 3] = ["w", "b", "s"];
+
+libfuzzer_sys::fuzz_target!(|case: Case| {
+    if case.double {
+        check::<f64>(&case);
+    } else {
+        check::<f32>(&case);
+    }
+});
+
+fn build<T: Float>(format: Format) -> Optimizer<T> {
+    let rule = Rule::powerstep(0.1).with_dampening(0.5).with_momentum_format(match format {
+        Format::Full => MomentumFormat::Full,
+        Format::Bf16 => MomentumFormat::Bf16,
+        Format::Int8 => MomentumFormat::Int8,
+    });
+    // The third tensor has no momentum.
+    let builder = Optimizer::builder(rule).group(Rule::pbsgd(0.1, Power::Half), [2]);
+    builder.build().expect("valid settings")
+}
+
+/// Small, but with int8 in two blocks.
+fn tensors<T: Float>(format: Format, seed: u64) -> Vec<Vec<T>> {
+    let lengths = match format {
+        Format::Int8 => [130, 0, 3],
+        Format::Full | Format::Bf16 => [5, 0, 3],
+    };
+    let mut bits = random_bits(seed);
+    let mut value = || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0);
+    lengths.map(|length| (0..length).map(|_| value()).collect()).to_vec()
+}
+
+fn advanced<T: Float>(format: Format, steps: u8) -> Optimizer<T> {
+    let mut optimizer = build(format);
+    let mut parameters = tensors::<T>(format, 1);
+    for step in 0..u64::from(steps) {
+        let gradients = tensors::<T>(format, 2 + step);
+        optimizer.step(&mut parameters, &gradients).expect("the tensors of the model");
+    }
+    optimizer
+}
+
+/// With the length of the header before it, and the data behind it.
+fn with_header(header: &[u8], data: &[u8]) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header, data].concat()
+}
+
+fn check<T: Float>(case: &Case) {
+    let saved = advanced::<T>(case.format, 2);
+    let valid = if case.json {
+        serde_json::to_vec(&saved.state()).expect("any state can be written")
+    } else {
+        saved.to_safetensors(&NAMES).expect("a name for each tensor")
+    };
+    let file = match &case.file {
+        File::Edited(edits) => edited(&valid, edits),
+        File::HeaderEdited(edits) if !case.json => {
+            let (length, rest) = valid.split_first_chunk().expect("the length of the header");
+            let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+            with_header(&edited(header, edits), data)
+        }
+        File::HeaderEdited(edits) => edited(&valid, edits),
+        File::Header(header) if !case.json => with_header(header.as_bytes(), &[0; 64]),
+        File::Header(text) => text.clone().into_bytes(),
+        File::Bytes(bytes) => bytes.clone(),
+    };
+
+    let mut optimizer = advanced::<T>(case.format, case.steps % 3);
+    let mut expected = optimizer.clone();
+    let restored = if case.json {
+        match serde_json::from_slice::<State>(&file) {
+            Ok(state) => optimizer.restore(&state),
+            Err(_) => return,
+        }
+    } else {
+        optimizer.restore_safetensors(&file, &NAMES)
+    };
+    match &restored {
+        Ok(()) => expected = read_again(&optimizer, case.format),
+        Err(error) => assert!(matches!(error, Error::InvalidState { .. }), "{error:?}"),
+    }
+    assert!(optimizer.state() == expected.state(), "{restored:?}");
+    for step in 0..2 {
+        let gradients = tensors::<T>(case.format, 100 + step);
+        let mut parameters = [tensors::<T>(case.format, 99), tensors::<T>(case.format, 99)];
+        // Both fail if the file has tensors of other lengths.
+        let result = optimizer.step(&mut parameters[0], &gradients);
+        assert_eq!(result, expected.step(&mut parameters[1], &gradients));
+        let [bits, expected_bits] = parameters
+            .each_ref()
+            .map(|tensors| tensors.iter().flatten().map(|value| value.bits()).collect::<Vec<_>>());
+        assert!(bits == expected_bits, "{restored:?}, step {step}");
+        assert!(optimizer.state() == expected.state(), "{restored:?}, step {step}");
+    }
+}
+
+/// What comes of saving and reading, twice.
+fn read_again<T: Float>(optimizer: &Optimizer<T>, format: Format) -> Optimizer<T> {
+    let state = optimizer.state();
+    let mut json = build::<T>(format);
+    let text = serde_json::to_string(&state).expect("any state can be written");
+    let read: State = serde_json::from_str(&text).expect("what was written can be read");
+    assert!(read == state);
+    json.restore(&read).expect("it was accepted before");
+    assert!(json.state() == state);
+
+    let mut safetensors = build::<T>(format);
+    // Before the first step there is nothing to be named; else a state may have more tensors.
+    let others: Vec<String> = (3..1_000).map(|i| format!("tensor {i}")).collect();
+    let count = tensors_of(&text);
+    if count <= NAMES.len() + others.len() {
+        let names = NAMES.into_iter().chain(others.iter().map(String::as_str));
+        let names: Vec<&str> = names.take(count).collect();
+        let file = json.to_safetensors(&names).expect("a name for each tensor");
+        safetensors.restore_safetensors(&file, &names).expect("it was accepted before");
+        assert!(safetensors.state() == state);
+    }
+    json
+}
+
+fn tensors_of(state: &str) -> usize {
+    let state: serde_json::Value = serde_json::from_str(state).expect("what was written");
+    state["tensors"].as_array().expect("the tensors").len()
+}

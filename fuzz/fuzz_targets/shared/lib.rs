@@ -1,0 +1,17 @@
+//! What the targets share: with the tests the operations, the specifications and the guarded memory;
+//! among themselves how the fuzzer's bytes become values, settings and edits of files.
+
+#![forbid(unsafe_code)]
+
+pub mod call;
+pub mod edits;
+#[path = "../../../examples/iris/data.rs"]
+pub mod iris;
+pub mod number;
+#[path = "../../../tests/support/specified.rs"]
+pub mod specified;
+#[path = "../../../tests/support/mod.rs"]
+pub mod support;
+#[path = "../../../tests/support/temporary.rs"]
+pub mod temporary;
+pub mod values;
