@@ -1,6 +1,5 @@
 //! The embedded data (see DATA.md for their source and licence), and tables of the user's own.
 
-use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::io::Read;
 use std::path::Path;
@@ -117,14 +116,6 @@ impl Data {
         if known.is_none() {
             self.class_names.push(name.to_owned());
         }
-    }
-
-    /// SHA-256 of the features and the classes.
-    pub fn digest(&self) -> String {
-        let features = self.features.iter().flatten().flat_map(|x| x.to_bits().to_le_bytes());
-        let classes = self.classes.iter().flat_map(|&class| (class as u64).to_le_bytes());
-        let digest = Sha256::digest(features.chain(classes).collect::<Vec<u8>>());
-        digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// The features of a row.

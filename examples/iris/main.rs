@@ -202,7 +202,7 @@ fn run_search(
     let report = |progress| show(&bar, progress);
     let search = Search::new(folds).metrics(["accuracy"]).progress(&report);
     #[cfg(feature = "journal")]
-    let search = search.context(format!("{STEPS} steps, data {}", data.digest()));
+    let search = search.context(format!("{STEPS} steps, data {}", digest(data)));
     let rates = match arguments.search {
         Method::Random => {
             let (from, to) = arguments.grid.ends();
@@ -238,6 +238,17 @@ fn run_search(
     };
     bar.finish_and_clear();
     rounds
+}
+
+/// SHA-256 of the features and the classes.
+#[cfg(feature = "journal")]
+fn digest(data: &Data) -> String {
+    use sha2::{Digest, Sha256};
+
+    let features = data.features.iter().flatten().flat_map(|x| x.to_bits().to_le_bytes());
+    let classes = data.classes.iter().flat_map(|&class| (class as u64).to_le_bytes());
+    let digest = Sha256::digest(features.chain(classes).collect::<Vec<u8>>());
+    digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A bar with the rate and the time left, drawn only where someone watches.

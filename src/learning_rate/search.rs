@@ -167,7 +167,7 @@ impl<'a> Search<'a> {
         self
     }
 
-    /// Calls `report` after each fit, on the thread that has done it.
+    /// Calls `report` after each fit, on the thread that has done it. A panic of it is passed on.
     ///
     /// ```
     /// use rootstep::learning_rate::{KFold, Progress, Search};
