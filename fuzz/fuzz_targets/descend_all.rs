@@ -10,21 +10,16 @@ use rootstep_fuzz::support::{Float, Guarded, executors, long_length, same};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
-struct Case {
+struct Case<'a> {
     double: bool,
     executor: u8,
     rate: Number,
     /// One value of these makes the first tensor so long that it is split over threads.
     long: u8,
-    tensors: Vec<Tensor>,
-}
-
-#[derive(Debug, Arbitrary)]
-struct Tensor {
-    length: u16,
-    offsets: [u8; 2],
     x: Values,
     g: Values,
+    /// For each tensor two bytes of its length, and one of the offsets of its slices.
+    tensors: &'a [u8],
 }
 
 libfuzzer_sys::fuzz_target!(|case: Case| {
@@ -39,18 +34,23 @@ fn check<T: Float>(case: &Case) {
     let executors: Vec<_> = executors().collect();
     let executor = executors[usize::from(case.executor) % executors.len()];
     let rate = T::from_f64(case.rate.value());
-    let length = |i: usize, tensor: &Tensor| match (i, case.long) {
-        (0, 7) => long_length::<T>(),
-        _ => usize::from(tensor.length % 2048),
+    let shapes = case.tensors.as_chunks::<3>().0.iter().take(64).enumerate();
+    let shapes = shapes.map(|(i, &[low, high, offsets])| match (i, case.long) {
+        (0, 7) => (long_length::<T>(), usize::from(offsets)),
+        _ => (usize::from(u16::from_le_bytes([low, high]) % 2048), usize::from(offsets)),
+    });
+    let shapes: Vec<(usize, usize)> = shapes.collect();
+    let guarded = |values: &Values, shift: usize| -> Vec<Guarded<T>> {
+        let all = values.of::<T>(shapes.iter().map(|(length, _)| length).sum());
+        let mut rest = &all[..];
+        let tensor = |&(length, offsets): &(usize, usize)| {
+            let tensor;
+            (tensor, rest) = rest.split_at(length);
+            Guarded::new(tensor, (offsets >> shift) % T::LANES)
+        };
+        shapes.iter().map(tensor).collect()
     };
-    let guarded = |values: &Values, length, offset: u8| {
-        Guarded::new(&values.of::<T>(length), usize::from(offset) % T::LANES)
-    };
-    let tensors = || case.tensors.iter().take(30).enumerate();
-    let before: Vec<_> =
-        tensors().map(|(i, t)| guarded(&t.x, length(i, t), t.offsets[0])).collect();
-    let gradients: Vec<_> =
-        tensors().map(|(i, t)| guarded(&t.g, length(i, t), t.offsets[1])).collect();
+    let (before, gradients) = (guarded(&case.x, 0), guarded(&case.g, 4));
     let mut model = before.clone();
     let parameters = model.iter_mut().map(Guarded::slice_mut);
     let mut pairs: Vec<_> = parameters.zip(gradients.iter().map(Guarded::slice)).collect();

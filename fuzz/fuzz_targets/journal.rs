@@ -22,7 +22,17 @@ enum Case {
     LineEdited(u8, Vec<Edit>),
     /// The whole lines of these numbers, in this order, and some bytes of the next.
     Lines(Vec<u8>, u8, u8),
+    /// A line with another number in it: of a fit, of scores, or the header's.
+    NumberChanged(u8, Field, u8),
     Bytes(Vec<u8>),
+}
+
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Field {
+    Number,
+    Score,
+    Version,
+    Folds,
 }
 
 const CANDIDATES: [i32; 3] = [2, 3, 50];
@@ -47,6 +57,20 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
             let torn = &line(torn)[..usize::from(*length).min(line(torn).len())];
             let whole = numbers.iter().take(20).flat_map(line);
             whole.chain(torn).copied().collect()
+        }
+        Case::NumberChanged(line, field, number) => {
+            let mut lines: Vec<Vec<u8>> = lines.iter().map(|line| line.to_vec()).collect();
+            let line = &mut lines[usize::from(*line) % (1 + FITS)];
+            let mut changed: serde_json::Value = serde_json::from_slice(line).expect("valid");
+            match field {
+                Field::Number => changed["number"] = (*number).into(),
+                // The bits of a tiny number.
+                Field::Score => changed["test"] = vec![*number; 2].into(),
+                Field::Version => changed["version"] = (*number).into(),
+                Field::Folds => changed["folds"] = (*number).into(),
+            }
+            *line = [changed.to_string().as_bytes(), b"\n"].concat();
+            lines.concat()
         }
         Case::Bytes(bytes) => bytes.clone(),
     };

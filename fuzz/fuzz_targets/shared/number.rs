@@ -39,6 +39,12 @@ const BORDERS: [f64; 14] = [
 ];
 
 impl Number {
+    /// The value if it is within 0 and `most`; else a number that is.
+    pub fn tame(self, most: f64) -> f64 {
+        let magnitude = self.value().abs();
+        if magnitude <= most { magnitude } else { most / 3.0 }
+    }
+
     pub fn value(self) -> f64 {
         match self {
             Self::Any(value) => value,
