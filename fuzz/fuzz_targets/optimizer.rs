@@ -18,10 +18,14 @@ struct Case {
     settings: Settings,
     /// One value of these makes the first tensor so long that it is split over threads.
     long: u8,
-    /// The length of each tensor, and its group.
-    tensors: Vec<(u16, u8)>,
+    /// The length of each tensor, and its group; and whether there are any but those of `others`.
+    tensors: [(u16, u8); 2],
+    others: Vec<(u16, u8)>,
+    only_others: bool,
     parameters: Values,
-    rounds: Vec<Round>,
+    /// Most mistakes show from the second step on alone.
+    rounds: [Round; 2],
+    later: Vec<Round>,
 }
 
 /// What happens before a step, if anything does, and the elements of its gradients, one after the
@@ -128,7 +132,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
 fn check<T: Float>(case: &Case) {
     if let Some(mut run) = Run::<T>::new(case) {
         let most = if case.long == LONG { 2 } else { 12 };
-        for round in case.rounds.iter().take(most) {
+        for round in case.rounds.iter().chain(&case.later).take(most) {
             round.before.iter().for_each(|operation| run.apply(operation));
             run.step(&round.gradients);
         }
@@ -212,7 +216,8 @@ impl<'a, T: Float> Run<'a, T> {
             clip_value: settings.clip_value.map(|number| settings.number(number, 1e3)),
         };
         let clip_norm = settings.clip_norm.map(|number| settings.number(number, 1e3));
-        let tensors: Vec<_> = case.tensors.iter().take(6).collect();
+        let tensors = case.tensors.iter().filter(|_| !case.only_others);
+        let tensors: Vec<_> = tensors.chain(&case.others).take(6).collect();
         let group_of: Vec<usize> =
             tensors.iter().map(|(_, group)| usize::from(*group) % rules.len()).collect();
         let lengths = tensors.iter().enumerate().map(|(i, (length, _))| match (i, case.long) {
