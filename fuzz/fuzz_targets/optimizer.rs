@@ -146,7 +146,7 @@ const LONG: u8 = 7;
 impl Settings {
     /// A setting within 0 and `most`, unless the settings are left as they come.
     fn number(&self, number: Number, most: f64) -> f64 {
-        if self.tame % 8 == 0 { number.value() } else { number.tame(most) }
+        if self.tame.is_multiple_of(8) { number.value() } else { number.tame(most) }
     }
 }
 
