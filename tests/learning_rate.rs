@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rootstep::Error;
 use rootstep::learning_rate::{
-    Fold, GroupKFold, HoldOut, KFold, OnFailure, Plateau, RangeTest, Row, Search,
+    Fold, GroupKFold, HoldOut, KFold, OnFailure, Plateau, RangeTest, Row, Schedule, Search,
     StratifiedHoldOut, StratifiedKFold, TimeSeriesSplit, leave_one_out, linear_grid, log_uniform,
     logarithmic_grid, product, repeated, search, uniform,
 };
@@ -503,6 +503,7 @@ fn train_scores_progress_and_the_table() {
     let mut reports = reports.into_inner().unwrap();
     reports.sort_unstable();
     assert_eq!(reports, [1, 2, 3, 4]);
+    assert_eq!(results.metrics(), ["rows", "other"]);
     let metric = &results.rows()[1].metrics[0];
     assert_eq!(
         (&metric.scores[..], &metric.train_scores[..]),
@@ -751,6 +752,12 @@ fn smoothing_and_the_end_of_the_range_test() {
     });
     assert_eq!((found.points().len(), found.diverged(), calls), (7, true, 7));
 
+    // At three times the lowest, but not at twice it.
+    let test = RangeTest::new(0.1, 1.0, 10).unwrap().smoothing(0.0).unwrap();
+    let mut losses = [2.0, 1.0, 2.9, 3.1, 1.0].into_iter();
+    let found = test.divergence(3.0).unwrap().run(|_| losses.next().unwrap());
+    assert_eq!((found.points().len(), found.diverged()), (4, true));
+
     let flat = RangeTest::new(0.1, 1.0, 50).unwrap().smoothing(0.0).unwrap();
     let found = flat.run(|_| 1.0);
     assert_eq!((found.points().len(), found.diverged()), (50, false));
@@ -854,4 +861,16 @@ proptest! {
         prop_assert_eq!((fold.test.len(), fold.train.len()), (test_rows, rows - test_rows));
         prop_assert!(fold.test.iter().all(|row| !fold.train.contains(row)));
     }
+}
+
+/// Where a factor above 1 overflows, the rate is the largest number; a rate of 0 stays 0.
+#[test]
+fn schedules_stay_finite() {
+    let last = |schedule: Result<Schedule, Error>| schedule.unwrap().at(u64::MAX);
+    assert_eq!(last(Schedule::exponential(0.1, 2.0)), f64::MAX);
+    assert_eq!(last(Schedule::exponential(0.0, 2.0)), 0.0);
+    assert_eq!(last(Schedule::step(0.0, 2.0, 1)), 0.0);
+    assert_eq!(last(Schedule::step(1.0, 0.5, 1)), 0.0);
+    let nearly_all = Schedule::cosine(f64::MAX, 0.0, 1000).unwrap().at(1);
+    assert!((0.999..1.0).contains(&(nearly_all / f64::MAX)));
 }

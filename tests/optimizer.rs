@@ -281,6 +281,23 @@ fn each_group_has_its_rule() {
     }
 }
 
+/// The scale that is set counts from the next step on.
+#[test]
+fn the_gradient_scale_can_be_set() {
+    let mut optimizer = Optimizer::<f32>::builder(Rule::sgd(1.0)).build().unwrap();
+    let mut parameters = [vec![8.0; 100]];
+    optimizer.step(&mut parameters, &[vec![2.0; 100]]).unwrap();
+    optimizer.set_gradient_scale(0.25).unwrap();
+    optimizer.step(&mut parameters, &[vec![2.0; 100]]).unwrap();
+    assert_eq!(parameters[0], [5.5; 100]);
+    for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60] {
+        let error = optimizer.set_gradient_scale(wrong).unwrap_err().to_string();
+        assert!(error.starts_with("the gradient scale is "), "{error}");
+    }
+    optimizer.step(&mut parameters, &[vec![2.0; 100]]).unwrap();
+    assert_eq!(parameters[0], [5.0; 100]);
+}
+
 /// The norm is that of all gradients, scaled; below the limit nothing changes.
 #[test]
 fn clipping_by_norm() {

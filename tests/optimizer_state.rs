@@ -5,6 +5,7 @@ mod support;
 
 use rootstep::Error;
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use support::{Float, random_bits};
 
@@ -158,6 +159,46 @@ fn truncated_and_corrupt_files() {
             assert!(restored.is_ok() || optimizer.steps() == 0);
         }
     }
+}
+
+/// A file with another version, or with tensors of another type.
+fn rewritten(file: &[u8], version: Option<&str>, types: &[(&str, Dtype)]) -> Vec<u8> {
+    let (_, header) = SafeTensors::read_metadata(file).unwrap();
+    let mut metadata = header.metadata().clone().unwrap();
+    if let Some(version) = version {
+        metadata.insert("rootstep.optimizer.version".to_owned(), version.to_owned()).unwrap();
+    }
+    let tensors = SafeTensors::deserialize(file).unwrap();
+    let tensors = tensors.tensors();
+    let views = tensors.iter().map(|(name, view)| {
+        let found = types.iter().find(|(end, _)| name.ends_with(end));
+        let dtype = found.map_or(view.dtype(), |&(_, dtype)| dtype);
+        (name, TensorView::new(dtype, view.shape().to_vec(), view.data()).unwrap())
+    });
+    safetensors::serialize(views, Some(metadata)).unwrap()
+}
+
+#[test]
+fn files_of_other_versions_and_types() {
+    let [full, _, int8] = rules()[..] else { unreachable!("three formats") };
+    let refused = |rule, version, types: &[(&str, Dtype)]| {
+        let file = rewritten(&file_of(rule), version, types);
+        refused(rule, |optimizer| optimizer.restore_safetensors(&file, &NAMES))
+    };
+    assert_eq!(refused(full, Some("2"), &[]), "it is of version 2; this is version 1");
+    let huge = "18446744073709551615";
+    let problem = format!("it is of version {huge}; this is version 1");
+    assert_eq!(refused(full, Some(huge), &[]), problem);
+    let problem = "`rootstep.optimizer.version` is `two`, not a number";
+    assert_eq!(refused(full, Some("two"), &[]), problem);
+    let problem = refused(full, None, &[("weight.momentum", Dtype::I32)]);
+    assert_eq!(problem, "`weight.momentum` is I32");
+    let problem = refused(int8, None, &[("weight.momentum.scale", Dtype::I32)]);
+    assert_eq!(problem, "`weight.momentum.scale` is I32, not F32");
+    // As they were written, they are taken.
+    let mut optimizer = build::<f32>(int8);
+    advance(&mut optimizer, &mut tensors(1), 1);
+    optimizer.restore_safetensors(&rewritten(&file_of(int8), None, &[]), &NAMES).unwrap();
 }
 
 #[test]
