@@ -31,6 +31,8 @@
 //!
 //! # What is guaranteed
 //!
+#![cfg_attr(doc, doc = "How each of these is proven, and how to see it: [`promises`].")]
+//!
 //! - **The same bits.** Every result equals that of the scalar functions in
 //!   [`reference`](mod@reference), bit for bit: on every instruction set, at every length, offset
 //!   and alignment, in place and out of place, for any number of threads. NaN is NaN; its sign and
@@ -85,6 +87,9 @@ mod kernels;
 pub mod learning_rate;
 mod level;
 pub mod optimizer;
+#[cfg(doc)]
+#[doc = include_str!("../PROMISES.md")]
+pub mod promises {}
 #[cfg(feature = "rayon")]
 mod parallel;
 pub mod reference;
