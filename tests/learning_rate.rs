@@ -874,3 +874,15 @@ fn schedules_stay_finite() {
     let nearly_all = Schedule::cosine(f64::MAX, 0.0, 1000).unwrap().at(1);
     assert!((0.999..1.0).contains(&(nearly_all / f64::MAX)));
 }
+
+/// What scikit-learn warns of, and only that.
+#[test]
+fn small_classes_are_warned_of() {
+    let warning = |labels: &str| StratifiedKFold::new(3).unwrap().warning(labels.as_bytes());
+    assert_eq!(warning("aaabbb"), None);
+    assert_eq!(
+        warning("aaaabb").as_deref(),
+        Some("the smallest class has 2 rows, fewer than the 3 folds")
+    );
+    assert_eq!(warning(""), None);
+}

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rootstep::optimizer::{Builder, MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Error, Executor};
 use specified::{Common, Specified};
-use support::{Float, Guarded, executors, long_length, random_values, same};
+use support::{Float, Guarded, executors, random_values, same};
 
 const POWERS: [Power; 6] = [
     Power::Zero,
@@ -150,7 +150,7 @@ fn every_length() {
 #[cfg(feature = "rayon")]
 #[test]
 fn any_threads() {
-    let lengths = [long_length::<f32>(), 3, 70_001, 0, 128];
+    let lengths = [support::long_length::<f32>(), 3, 70_001, 0, 128];
     for threads in [1, 2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for executor in executors() {

@@ -146,6 +146,10 @@ fn settings_out_of_range() {
         assert!(Plateau::new(0.1, 0.5, 3).unwrap().lowest_rate(bad).is_err());
     }
     assert_eq!(
+        Schedule::one_cycle(0.01, 0.1, 0.0, 0, 0.3).unwrap_err().to_string(),
+        "the number of steps of a schedule is 0; allowed: 1 or more"
+    );
+    assert_eq!(
         message(Schedule::linear(0.1, 0.2, 0)),
         "the number of steps of a schedule is 0; allowed: 1 or more"
     );

@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use rootstep::{Executor, Level, reference};
+use rootstep::{Executor, reference};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{Float, Guarded, executors, random_values, same};
 
@@ -81,7 +81,7 @@ fn the_root_function_is_the_same() {
 fn same_bits_for_any_number_of_threads() {
     for threads in [1, 2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for &level in Level::available() {
+        for &level in rootstep::Level::available() {
             let executor = Executor::new(level);
             pool.install(|| check_all::<f32>(executor, &transformer::<f32>(16), 0.1));
             pool.install(|| check_all::<f64>(executor, &transformer::<f64>(16), 0.1));
