@@ -359,7 +359,7 @@ fn half_cosine(from: f64, to: f64, position: f64) -> f64 {
     } else if position >= 1.0 {
         to
     } else {
-        to + (from - to) * ((1.0 + (PI * position).cos()) / 2.0)
+        to + (from - to) * f64::midpoint(1.0, (PI * position).cos())
     }
 }
 
