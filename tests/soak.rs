@@ -2,14 +2,16 @@
 //! in pools within pools, with panics in the caller's functions among them. Each result has the bits of
 //! `reference`, nothing hangs, and memory stays where it is.
 
+#[path = "support/specified.rs"]
+mod specified;
 mod support;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rootstep::learning_rate::{Fold, KFold, Search, search};
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
-use rootstep::reference::{self, Step};
-use rootstep::{Error, Executor};
+use rootstep::{Error, Executor, reference};
+use specified::{Common, Specified};
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,7 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Float, Operation, check, executors, long_length, random_bits, random_values, same};
+use support::{
+    Float, Operation, check, executors, long_length, random_bits, random_values, same,
+    same_inspection,
+};
 
 /// Threads that call at the same time.
 const USERS: usize = 4;
@@ -224,10 +229,11 @@ impl World {
         let lengths: Vec<usize> = (0..draw(4)).map(|_| length::<T>(&mut draw)).collect();
         let gradients = data.tensors(&lengths, &mut draw);
         let found = self.executor(&mut draw).inspect(&gradients);
-        // The text of a float tells all but NaNs apart.
-        let (found, specified) =
-            (format!("{found:?}"), format!("{:?}", reference::inspect(&gradients)));
-        assert_eq!(found, specified, "inspect of {lengths:?}");
+        let specified = reference::inspect(&gradients);
+        assert!(
+            same_inspection(&found, &specified),
+            "inspect of {lengths:?}: {found:?}, not {specified:?}"
+        );
     }
 
     fn optimizing<T: Float>(&self, data: &Data<T>, seed: u64) {
@@ -245,28 +251,18 @@ impl World {
         let mut optimizer = builder.build().unwrap();
         let owned = |tensors: Vec<&[T]>| tensors.into_iter().map(<[T]>::to_vec).collect();
         let mut model: Vec<Vec<T>> = owned(data.tensors(&lengths, &mut draw));
-        let mut specified = model.clone();
-        let int8 = rule.momentum_format == MomentumFormat::Int8;
-        let zero = T::from_f64(if int8 { 0.0 } else { -0.0 });
-        let mut momenta: Vec<Vec<T>> = lengths.iter().map(|&length| vec![zero; length]).collect();
+        let mut specified: Vec<_> = model.iter().map(|x| Specified::new(x, rule)).collect();
+        let clip_value = clip_value.then_some(0.25);
+        let common = Common { gradient_scale: 1.0, clip_value };
         for step in 0..=draw(3) {
             let gradients = data.tensors(&lengths, &mut draw);
             let report = optimizer.step(&mut model, &gradients).unwrap();
             let factor = if clip_norm { clip_factor(&gradients, 3.0) } else { 1.0 };
             assert!(report.clip_factor == factor || factor.is_nan() && report.clip_factor.is_nan());
-            let mut numbers = if step == 0 { Step::first(&rule) } else { Step::later(&rule) };
-            numbers.gradient_factor = T::from_f64(if rule.maximize { -factor } else { factor });
-            numbers.clip_value = T::from_f64(if clip_value { 0.25 } else { f64::INFINITY });
             for (i, gradient) in gradients.iter().enumerate() {
-                let elements = specified[i].iter_mut().zip(&mut momenta[i]).zip(*gradient);
-                for ((x, m), &g) in elements {
-                    (*x, *m) = reference::step(&numbers, *x, *m, g);
-                }
-                if int8 {
-                    momenta[i].chunks_mut(128).for_each(reference::int8_momentum);
-                }
+                specified[i].step(gradient, common, factor, step == 0);
                 assert!(
-                    model[i].iter().zip(&specified[i]).all(|(&a, &b)| same(a, b)),
+                    model[i].iter().zip(&specified[i].x).all(|(&a, &b)| same(a, b)),
                     "{rule:?}, step {step}, tensor {i} of {lengths:?}"
                 );
             }

@@ -5,8 +5,9 @@
 
 use arbitrary::Arbitrary;
 use rootstep::reference;
+use rootstep_fuzz::executor;
 use rootstep_fuzz::number::Number;
-use rootstep_fuzz::support::{Float, Guarded, executors, long_length, same};
+use rootstep_fuzz::support::{Float, Guarded, long_length, same};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -31,8 +32,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
 });
 
 fn check<T: Float>(case: &Case) {
-    let executors: Vec<_> = executors().collect();
-    let executor = executors[usize::from(case.executor) % executors.len()];
+    let executor = executor(case.executor);
     let rate = T::from_f64(case.rate.value());
     let shapes = case.tensors.as_chunks::<3>().0.iter().take(64).enumerate();
     let shapes = shapes.map(|(i, &[low, high, offsets])| match (i, case.long) {

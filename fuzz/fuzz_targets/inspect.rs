@@ -5,7 +5,8 @@
 
 use arbitrary::Arbitrary;
 use rootstep::reference;
-use rootstep_fuzz::support::{Float, executors, long_length, same_inspection};
+use rootstep_fuzz::executor;
+use rootstep_fuzz::support::{Float, long_length, same_inspection};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -28,8 +29,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
 });
 
 fn check<T: Float>(case: &Case) {
-    let executors: Vec<_> = executors().collect();
-    let executor = executors[usize::from(case.executor) % executors.len()];
+    let executor = executor(case.executor);
     let factor = T::from_f64(2_f64.powi((case.exponent % 1074).into()));
     let tensors = case.tensors.iter().take(12).enumerate().map(|(i, (length, values))| {
         // More than a block of the specification's sum, but seldom.

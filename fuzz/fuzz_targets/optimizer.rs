@@ -7,9 +7,10 @@
 use arbitrary::Arbitrary;
 use rootstep::optimizer::{MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Error, reference};
+use rootstep_fuzz::executor;
 use rootstep_fuzz::number::Number;
 use rootstep_fuzz::specified::{Common, Specified};
-use rootstep_fuzz::support::{Float, Guarded, executors, long_length, same, same_inspection};
+use rootstep_fuzz::support::{Float, Guarded, long_length, same, same_inspection};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -426,7 +427,6 @@ fn build<T: Float>(
     common: Common,
     clip_norm: Option<f64>,
 ) -> Result<Optimizer<T>, Error> {
-    let executors: Vec<_> = executors().collect();
     let mut builder = Optimizer::builder(rules[0])
         .gradient_scale(common.gradient_scale)
         .non_finite(match settings.non_finite {
@@ -434,7 +434,7 @@ fn build<T: Float>(
             Policy::Skip => NonFinite::Skip,
             Policy::Error => NonFinite::Error,
         })
-        .executor(executors[usize::from(settings.executor) % executors.len()]);
+        .executor(executor(settings.executor));
     for (group, &rule) in rules.iter().enumerate().skip(1) {
         let tensors = group_of.iter().enumerate().filter(|&(_, &of)| of == group);
         builder = builder.group(rule, tensors.map(|(tensor, _)| tensor));

@@ -80,7 +80,6 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    known: HashMap<usize, Fit>,
     end: Mutex<End>,
 }
 
@@ -88,15 +87,14 @@ pub(super) struct Journal {
 #[derive(Debug)]
 struct End {
     file: File,
-    /// The bytes of whole lines.
-    length: u64,
     /// A line that could not be written may have left a part of itself behind: nothing may follow it.
     torn: bool,
 }
 
 impl Journal {
-    /// Opens the journal of the search that `header` describes, or begins one.
-    pub(super) fn open(path: &Path, header: &Header) -> Result<Self, Error> {
+    /// Opens the journal of the search that `header` describes, or begins one. Returns the fits that it
+    /// has, too, by their numbers.
+    pub(super) fn open(path: &Path, header: &Header) -> Result<(Self, HashMap<usize, Fit>), Error> {
         let failed = |problem: String| journal_error(path, problem);
         let io = |error: std::io::Error| failed(error.to_string());
         let mut options = OpenOptions::new();
@@ -147,17 +145,12 @@ impl Journal {
         }
         file.set_len(whole as u64).map_err(io)?;
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        let end = Mutex::new(End { file, length: whole as u64, torn: false });
-        let journal = Self { path: path.to_owned(), known, end };
+        let end = Mutex::new(End { file, torn: false });
+        let journal = Self { path: path.to_owned(), end };
         if whole == 0 {
             journal.write(header)?;
         }
-        Ok(journal)
-    }
-
-    /// The fit of this number, if it is done.
-    pub(super) fn known(&self, number: usize) -> Option<Fit> {
-        self.known.get(&number).cloned()
+        Ok((journal, known))
     }
 
     pub(super) fn append(&self, number: usize, fit: &Fit) -> Result<(), Error> {
@@ -174,21 +167,19 @@ impl Journal {
 
     /// Writes a line in one piece, or nothing.
     fn write(&self, line: &impl Serialize) -> Result<(), Error> {
+        let failed = |problem: String| journal_error(&self.path, problem);
         let text = to_line(&self.path, line)?;
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let End { file, length, torn } = &mut *end;
+        let End { file, torn } = &mut *end;
         if *torn {
-            return Err(journal_error(
-                &self.path,
-                "an earlier line could not be written".to_owned(),
-            ));
+            return Err(failed("an earlier line could not be written".to_owned()));
         }
+        let start = file.stream_position().map_err(|error| failed(error.to_string()))?;
         if let Err(error) = file.write_all(&text) {
-            let undone = file.set_len(*length).and_then(|()| file.seek(SeekFrom::Start(*length)));
+            let undone = file.set_len(start).and_then(|()| file.seek(SeekFrom::Start(start)));
             *torn = undone.is_err();
-            return Err(journal_error(&self.path, error.to_string()));
+            return Err(failed(error.to_string()));
         }
-        *length += text.len() as u64;
         Ok(())
     }
 }

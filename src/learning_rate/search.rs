@@ -5,6 +5,7 @@ use crate::Error;
 use crate::setting::at_least;
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -209,7 +210,7 @@ impl<'a> Search<'a> {
     {
         let candidates: Vec<C> = candidates.into_iter().collect();
         self.check(candidates.len())?;
-        self.run_unknown(candidates, &fit, &score, &|_| None, &|_, _| Ok(()))
+        self.run_unknown(candidates, &fit, &score, HashMap::new(), &|_, _| Ok(()))
     }
 
     /// [`run`](Self::run), with a journal: each fit is written to `file` when it is done. If the file is
@@ -259,9 +260,9 @@ impl<'a> Search<'a> {
         let (metrics, context) = (self.metrics.clone(), self.context.clone());
         let header =
             super::journal::Header::new(texts, self.folds, metrics, self.train_scores, context);
-        let journal = super::journal::Journal::open(file, &header)?;
+        let (journal, known) = super::journal::Journal::open(file, &header)?;
         let record = |number: usize, fit: &Fit| journal.append(number, fit);
-        self.run_unknown(candidates, &fit, &score, &|number| journal.known(number), &record)
+        self.run_unknown(candidates, &fit, &score, known, &record)
     }
 
     /// Successive halving: all candidates with the first budget, the best of them with a larger one, and
@@ -354,7 +355,7 @@ impl<'a> Search<'a> {
         candidates: Vec<C>,
         fit: &(impl Fn(&C, &Fold) -> Result<M, E> + Sync),
         score: &(impl Fn(&M, &[usize]) -> Result<Vec<f64>, E> + Sync),
-        known: &(impl Fn(usize) -> Option<Fit> + Sync),
+        mut known: HashMap<usize, Fit>,
         record: &(impl Fn(usize, &Fit) -> Result<(), Error> + Sync),
     ) -> Result<SearchResults<C>, Error>
     where
@@ -364,11 +365,11 @@ impl<'a> Search<'a> {
         let total = candidates.len() * self.folds.len();
         // Where a failure ends the search, one that a journal has from a search that went on is retried.
         let ends = |fit: &Fit| fit.failure.is_some() && self.on_failure == OnFailure::Error;
-        let known = |number| known(number).filter(|fit| !ends(fit));
-        let done = AtomicUsize::new((0..total).filter(|&number| known(number).is_some()).count());
+        known.retain(|_, fit| !ends(fit));
+        let done = AtomicUsize::new(known.len());
         let one = |number: usize| {
-            if let Some(fit) = known(number) {
-                return Ok(fit);
+            if let Some(fit) = known.get(&number) {
+                return Ok(fit.clone());
             }
             let (candidate, fold) = (number / self.folds.len(), number % self.folds.len());
             let failed = |problem| Error::FailedFit { candidate, fold, problem };

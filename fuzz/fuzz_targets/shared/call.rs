@@ -1,7 +1,8 @@
 //! Bytes to a call of one operation, checked against `reference`.
 
+use crate::executor;
 pub use crate::support::Operation;
-use crate::support::{Float, check, executors};
+use crate::support::{Float, check};
 
 /// The first bytes choose the element type, the executor and the offsets; the rest are the scalar
 /// and the elements of `x` and `g`, taken in turn.
@@ -21,8 +22,7 @@ pub fn fuzz(
 }
 
 fn fuzz_type<T: Float>(head: &[u8; 5], body: &[u8], operation: fn(T) -> Operation<T>) {
-    let executors: Vec<_> = executors().collect();
-    let executor = executors[usize::from(head[1]) % executors.len()];
+    let executor = executor(head[1]);
     let offsets = [head[2], head[3], head[4]].map(|byte| usize::from(byte) % T::LANES);
     let values: Vec<T> =
         body.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();

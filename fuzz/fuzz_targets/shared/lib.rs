@@ -15,3 +15,9 @@ pub mod support;
 #[path = "../../../tests/support/temporary.rs"]
 pub mod temporary;
 pub mod values;
+
+/// The executor that a byte of the fuzzer chooses.
+pub fn executor(choice: u8) -> rootstep::Executor {
+    let executors: Vec<_> = support::executors().collect();
+    executors[usize::from(choice) % executors.len()]
+}
