@@ -176,6 +176,16 @@ fn journals_of_other_searches() {
     let error =
         plain.run_with_journal(&folder, [1], |_, _| Ok::<_, String>(()), |(), _| Ok(vec![0.0]));
     assert!(matches!(error, Err(Error::Journal { .. })));
+
+    let device = std::path::Path::new("/dev/zero");
+    if device.exists() {
+        let fit = |_: &i32, _: &Fold| Ok::<_, String>(());
+        let error = plain.run_with_journal(device, [1], fit, |(), _| Ok(vec![0.0])).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the journal /dev/zero cannot be used: it is not a regular file"
+        );
+    }
 }
 
 /// A journal that another process (here, another handle) has open is not touched.

@@ -138,6 +138,80 @@ fn decades_are_exact() {
 }
 
 #[test]
+fn linear_grids_have_equal_distances() {
+    assert_eq!(linear_grid(1.0, 3.0, 5).unwrap(), [1.0, 1.5, 2.0, 2.5, 3.0]);
+    assert_eq!(linear_grid(-2.0, 6.0, 5).unwrap(), [-2.0, 0.0, 2.0, 4.0, 6.0]);
+    assert_eq!(linear_grid(-f64::MAX, f64::MAX, 3).unwrap(), [-f64::MAX, 0.0, f64::MAX]);
+}
+
+/// Of 4,000 values each tenth of the range has 400, some more or less: 19 is a standard deviation.
+#[test]
+fn random_values_are_spread_evenly() {
+    let assert_even = |positions: Vec<f64>| {
+        let mut counts = [0_usize; 10];
+        for position in &positions {
+            counts[(position * 10.0) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| count.abs_diff(400) < 80), "{counts:?}");
+    };
+    for seed in 0..10 {
+        let values = uniform(2.0, 10.0, 4000, seed).unwrap();
+        assert_even(values.iter().map(|value| (value - 2.0) / 8.0).collect());
+        let values = uniform(-9.0, -4.0, 4000, seed).unwrap();
+        assert_even(values.iter().map(|value| (value + 9.0) / 5.0).collect());
+        let values = log_uniform(2.0, 10.0, 4000, seed).unwrap();
+        assert_even(values.iter().map(|value| (value / 2.0).ln() / 5_f64.ln()).collect());
+        let values = log_uniform(1e-5, 0.3, 4000, seed).unwrap();
+        assert_even(values.iter().map(|value| (value / 1e-5).ln() / 3e4_f64.ln()).collect());
+    }
+}
+
+/// Every bit of the seed, and the range, change what is drawn.
+#[test]
+fn every_seed_draws_others() {
+    let seeds = || std::iter::once(0).chain((0..64).map(|bit| 1_u64 << bit));
+    let draws = seeds().flat_map(|seed| {
+        [(0.0, 1.0), (1.0, 2.0), (0.1, 0.9)].map(|(from, to)| {
+            let share = (uniform(from, to, 1, seed).unwrap()[0] - from) / (to - from);
+            (share * 1e9) as u64
+        })
+    });
+    let different: std::collections::HashSet<u64> = draws.collect();
+    assert_eq!(different.len(), 65 * 3);
+}
+
+#[test]
+fn k_folds_are_shuffled_by_their_seed() {
+    let folds = KFold::new(4).unwrap();
+    let plain = folds.split(60).unwrap();
+    let shuffled = |seed| folds.shuffled(seed).split(60).unwrap();
+    assert_eq!(tests(&plain)[1], (15..30).collect::<Vec<_>>());
+    assert_ne!(shuffled(1), plain);
+    assert_ne!(shuffled(1), shuffled(2));
+    assert_eq!(shuffled(1), shuffled(1));
+}
+
+/// Of what rounding down leaves over, the class with the largest remainder has the first.
+#[test]
+fn held_out_shares_are_rounded_by_the_largest_remainder() {
+    // 4 of 9 + 6 rows: 2.4 and 1.6. 5 of 11 + 2 + 7: 2.75, 0.5 and 1.75.
+    for (sizes, rows, expected) in [
+        (vec![9, 6], 4, vec![2, 2]),
+        (vec![11, 2, 7], 5, vec![3, 0, 2]),
+        (vec![2, 11, 7], 3, vec![0, 2, 1]),
+    ] {
+        let classes = sizes.iter().enumerate();
+        let labels: Vec<usize> = classes.flat_map(|(class, &size)| vec![class; size]).collect();
+        for seed in 0..20 {
+            let fold = StratifiedHoldOut::new(rows, seed).split(&labels).unwrap();
+            let mut counts = vec![0; sizes.len()];
+            fold.test.iter().for_each(|&row| counts[labels[row]] += 1);
+            assert_eq!(counts, expected, "{sizes:?}");
+        }
+    }
+}
+
+#[test]
 fn a_search_without_candidates_or_folds_is_an_error() {
     let fold = Fold { train: vec![0], test: vec![1] };
     let none: [f64; 0] = [];
@@ -722,6 +796,11 @@ fn negative_losses() {
         loss
     });
     assert_eq!((found.points().len(), found.diverged()), (18, true));
+    // From -1 with a divergence of 4 up to 2, and not beyond.
+    let mut losses = [-1.0, 2.0, -0.5, 1.9, 2.1, 0.0].into_iter();
+    let test = RangeTest::new(0.1, 1.0, 6).unwrap().smoothing(0.0).unwrap();
+    let found = test.run(|_| losses.next().unwrap());
+    assert_eq!((found.points().len(), found.diverged()), (5, true));
     let mut plateau = Plateau::new(0.1, 0.5, 2).unwrap();
     let losses = [-0.9, -0.9, -0.900_01, -0.899_95, -0.9002, -0.9002, -0.9003];
     let rates = losses.map(|loss| plateau.observe(loss));
@@ -752,9 +831,9 @@ fn smoothing_and_the_end_of_the_range_test() {
     });
     assert_eq!((found.points().len(), found.diverged(), calls), (7, true, 7));
 
-    // At three times the lowest, but not at twice it.
+    // Above three times the lowest, not at it.
     let test = RangeTest::new(0.1, 1.0, 10).unwrap().smoothing(0.0).unwrap();
-    let mut losses = [2.0, 1.0, 2.9, 3.1, 1.0].into_iter();
+    let mut losses = [2.0, 1.0, 3.0, 3.1, 1.0].into_iter();
     let found = test.divergence(3.0).unwrap().run(|_| losses.next().unwrap());
     assert_eq!((found.points().len(), found.diverged()), (4, true));
 
@@ -871,6 +950,8 @@ fn schedules_stay_finite() {
     assert_eq!(last(Schedule::exponential(0.0, 2.0)), 0.0);
     assert_eq!(last(Schedule::step(0.0, 2.0, 1)), 0.0);
     assert_eq!(last(Schedule::step(1.0, 0.5, 1)), 0.0);
+    assert_eq!(last(Schedule::multi_step(0.1, 1e200, [1, 2])), f64::MAX);
+    assert_eq!(last(Schedule::multi_step(0.0, 1e200, [1, 2])), 0.0);
     let nearly_all = Schedule::cosine(f64::MAX, 0.0, 1000).unwrap().at(1);
     assert!((0.999..1.0).contains(&(nearly_all / f64::MAX)));
 }

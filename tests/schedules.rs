@@ -90,6 +90,10 @@ fn ends_are_exact() {
             }
             let cycle = Schedule::one_cycle(from, 1.0, to, steps, 0.5).unwrap();
             assert_eq!((cycle.at(0), cycle.at(steps - 1), cycle.at(u64::MAX)), (from, to, to));
+            // The longest way up.
+            let share = (steps - 2) as f64 / steps as f64;
+            let cycle = Schedule::one_cycle(from, 1.0, to, steps, share).unwrap();
+            assert_eq!((cycle.at(0), cycle.at(steps - 3), cycle.at(steps - 1)), (from, 1.0, to));
             let warm = Schedule::linear(from, to, steps).unwrap().warm_up(0.0, steps).unwrap();
             assert_eq!((warm.at(0), warm.at(steps), warm.at(2 * steps)), (0.0, from, to));
         }
@@ -104,63 +108,69 @@ fn ends_are_exact() {
 #[test]
 fn settings_out_of_range() {
     let message = |result: Result<Schedule, Error>| result.unwrap_err().to_string();
-    let rate = "allowed: a finite number, 0 or more";
-    let number = "allowed: a finite number above 0";
     for bad in [-0.1, f64::NAN, f64::INFINITY] {
-        assert_eq!(
-            message(Schedule::constant(bad)),
-            format!("the start of a schedule is {bad}; {rate}")
-        );
-        assert_eq!(
-            message(Schedule::cosine(0.1, bad, 5)),
-            format!("the end of a schedule is {bad}; {rate}")
-        );
-        assert_eq!(
-            message(Schedule::one_cycle(0.1, bad, 0.1, 10, 0.5)),
-            format!("the peak of a schedule is {bad}; {rate}")
-        );
+        for (schedule, setting) in [
+            (Schedule::constant(bad), "start"),
+            (Schedule::linear(bad, 0.1, 5), "start"),
+            (Schedule::linear(0.1, bad, 5), "end"),
+            (Schedule::polynomial(bad, 0.1, 5, 2.0), "start"),
+            (Schedule::polynomial(0.1, bad, 5, 2.0), "end"),
+            (Schedule::step(bad, 0.5, 3), "start"),
+            (Schedule::multi_step(bad, 0.5, [3]), "start"),
+            (Schedule::piecewise(bad, [(3, 0.2)]), "start"),
+            (Schedule::exponential(bad, 0.5), "start"),
+            (Schedule::cosine(bad, 0.1, 5), "start"),
+            (Schedule::cosine(0.1, bad, 5), "end"),
+            (Schedule::cosine_restarts(bad, 0.1, 5, 2), "start"),
+            (Schedule::cosine_restarts(0.1, bad, 5, 2), "end"),
+            (Schedule::one_cycle(bad, 0.1, 0.1, 10, 0.5), "start"),
+            (Schedule::one_cycle(0.1, bad, 0.1, 10, 0.5), "peak"),
+            (Schedule::one_cycle(0.1, 0.1, bad, 10, 0.5), "end"),
+            (Schedule::inverse_sqrt(bad, 3.0), "start"),
+            (Schedule::constant(0.1).unwrap().warm_up(bad, 5), "start"),
+        ] {
+            let expected = format!(
+                "the {setting} of a schedule is {bad}; allowed: a finite number, 0 or more"
+            );
+            assert_eq!(message(schedule), expected);
+        }
         assert_eq!(
             message(Schedule::piecewise(0.1, [(3, 0.2), (4, bad)])),
-            format!("a rate of a schedule is {bad}; {rate}")
+            format!("a rate of a schedule is {bad}; allowed: a finite number, 0 or more")
         );
-        assert_eq!(
-            message(Schedule::step(0.1, bad, 3)),
-            format!("the factor of a schedule is {bad}; {number}")
-        );
-        assert_eq!(
-            message(Schedule::multi_step(0.1, bad, [3])),
-            format!("the factor of a schedule is {bad}; {number}")
-        );
-        assert_eq!(
-            message(Schedule::polynomial(0.1, 0.2, 3, bad)),
-            format!("the power of a schedule is {bad}; {number}")
-        );
-        assert_eq!(
-            message(Schedule::inverse_sqrt(0.1, bad)),
-            format!("the shift of a schedule is {bad}; {number}")
-        );
-        assert!(Schedule::exponential(0.1, bad).is_err());
+        for (schedule, setting) in [
+            (Schedule::step(0.1, bad, 3), "factor"),
+            (Schedule::multi_step(0.1, bad, [3]), "factor"),
+            (Schedule::exponential(0.1, bad), "factor"),
+            (Schedule::polynomial(0.1, 0.2, 3, bad), "power"),
+            (Schedule::inverse_sqrt(0.1, bad), "shift"),
+        ] {
+            let expected =
+                format!("the {setting} of a schedule is {bad}; allowed: a finite number above 0");
+            assert_eq!(message(schedule), expected);
+        }
         assert!(Plateau::new(bad, 0.5, 3).is_err());
         assert!(Plateau::new(0.1, bad, 3).is_err());
         assert!(Plateau::new(0.1, 0.5, 3).unwrap().threshold(bad).is_err());
         assert!(Plateau::new(0.1, 0.5, 3).unwrap().lowest_rate(bad).is_err());
     }
-    assert_eq!(
-        Schedule::one_cycle(0.01, 0.1, 0.0, 0, 0.3).unwrap_err().to_string(),
-        "the number of steps of a schedule is 0; allowed: 1 or more"
-    );
-    assert_eq!(
-        message(Schedule::linear(0.1, 0.2, 0)),
-        "the number of steps of a schedule is 0; allowed: 1 or more"
-    );
-    assert_eq!(
-        message(Schedule::cosine_restarts(0.1, 0.0, 5, 0)),
-        "the growth of a schedule's period is 0; allowed: 1 or more"
-    );
-    assert_eq!(
-        message(Schedule::constant(0.1).unwrap().warm_up(0.0, 0)),
-        "the number of steps of a schedule is 0; allowed: 1 or more"
-    );
+    // 0 is a rate, but no factor, power or shift.
+    assert_eq!(Schedule::constant(0.0).unwrap().at(7), 0.0);
+    assert!(Schedule::exponential(0.1, 0.0).is_err());
+    for (schedule, setting) in [
+        (Schedule::linear(0.1, 0.2, 0), "the number of steps of a schedule"),
+        (Schedule::polynomial(0.1, 0.2, 0, 2.0), "the number of steps of a schedule"),
+        (Schedule::cosine(0.1, 0.2, 0), "the number of steps of a schedule"),
+        (Schedule::one_cycle(0.01, 0.1, 0.0, 0, 0.3), "the number of steps of a schedule"),
+        (Schedule::constant(0.1).unwrap().warm_up(0.0, 0), "the number of steps of a schedule"),
+        (Schedule::step(0.1, 0.5, 0), "the number of steps of a schedule"),
+        (Schedule::cosine_restarts(0.1, 0.0, 0, 2), "the period of a schedule"),
+        (Schedule::cosine_restarts(0.1, 0.0, 5, 0), "the growth of a schedule's period"),
+        (Schedule::piecewise(0.1, [(0, 0.2)]), "a step of a schedule"),
+        (Schedule::multi_step(0.1, 0.5, [0]), "a step of a schedule"),
+    ] {
+        assert_eq!(message(schedule), format!("{setting} is 0; allowed: 1 or more"));
+    }
     assert_eq!(
         message(Schedule::multi_step(0.1, 0.5, [4, 4])),
         "a step of a schedule is 4; allowed: more than 4, the one before"

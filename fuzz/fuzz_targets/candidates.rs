@@ -214,39 +214,37 @@ fn check_random(
     }
 }
 
-/// Where the values of a schedule are.
-enum Range {
-    /// Between these, a rounding aside.
-    Within(f64, f64),
-    /// A rate that grows without end may become infinite, and rates near the largest f64 overflow in
-    /// between.
-    Unbounded,
-}
+/// The lowest and the highest value of a schedule, a rounding aside.
+struct Range(f64, f64);
 
 impl Range {
     fn of(rates: &[f64]) -> Self {
         let lowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = rates.iter().copied().fold(0.0, f64::max);
-        // Twice the highest must be finite: a cosine is between 0 and 2 before it is halved.
-        if highest <= f64::MAX / 2.0 { Self::Within(lowest, highest) } else { Self::Unbounded }
+        Self(lowest, highest)
+    }
+
+    /// Of `from`, multiplied by `factor` again and again.
+    fn scaled(from: f64, factor: f64) -> Self {
+        match () {
+            () if from == 0.0 => Self(0.0, 0.0),
+            () if factor <= 1.0 => Self(0.0, from),
+            () => Self(from, f64::MAX),
+        }
     }
 
     fn check(&self, rate: f64) {
-        if let Self::Within(lowest, highest) = *self {
-            assert!(rate.is_finite() && rate >= 0.0, "{rate}");
-            let rounding = 4.0 * f64::EPSILON * highest + 4.0 * f64::from_bits(1);
-            let within = lowest - rounding..=highest + rounding;
-            assert!(within.contains(&rate), "{rate} is not within {lowest} and {highest}");
-        }
+        let &Self(lowest, highest) = self;
+        assert!(rate.is_finite() && rate >= 0.0, "{rate}");
+        let rounding = 4.0 * f64::EPSILON * highest + 4.0 * f64::from_bits(1);
+        let within = lowest - rounding..=highest + rounding;
+        assert!(within.contains(&rate), "{rate} is not within {lowest} and {highest}");
     }
 }
 
 impl Kind {
     /// The schedule if it is accepted, and where its values are.
     fn build(&self) -> Option<(Schedule, Range)> {
-        let decaying = |from: f64, factor: f64| {
-            if factor <= 1.0 { Range::of(&[0.0, from]) } else { Range::Unbounded }
-        };
         let (schedule, rates, range) = match self {
             Self::Constant(rate) => {
                 let rate = rate.value();
@@ -265,13 +263,13 @@ impl Kind {
             Self::Step(from, factor, every) => {
                 let (from, factor) = (from.value(), factor.value());
                 let schedule = Schedule::step(from, factor, every.value());
-                (schedule, vec![from], decaying(from, factor))
+                (schedule, vec![from], Range::scaled(from, factor))
             }
             Self::MultiStep(from, factor, milestones) => {
                 let (from, factor) = (from.value(), factor.value());
                 let milestones = milestones.iter().map(|step| step.value());
                 let schedule = Schedule::multi_step(from, factor, milestones);
-                (schedule, vec![from], decaying(from, factor))
+                (schedule, vec![from], Range::scaled(from, factor))
             }
             Self::Piecewise(first, later) => {
                 let later = later.iter().map(|(step, rate)| (step.value(), rate.value()));
@@ -283,7 +281,7 @@ impl Kind {
             }
             Self::Exponential(from, factor) => {
                 let (from, factor) = (from.value(), factor.value());
-                (Schedule::exponential(from, factor), vec![from], decaying(from, factor))
+                (Schedule::exponential(from, factor), vec![from], Range::scaled(from, factor))
             }
             Self::Cosine(from, to, steps) => {
                 let (from, to) = (from.value(), to.value());

@@ -100,6 +100,10 @@ impl Journal {
         let mut options = OpenOptions::new();
         let mut file =
             options.create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        // A device may have no end.
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(failed("it is not a regular file".to_owned()));
+        }
         lock(&file).map_err(|error| match error {
             TryLockError::WouldBlock => failed("another process is using it".to_owned()),
             TryLockError::Error(error) => io(error),

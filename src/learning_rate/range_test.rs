@@ -135,9 +135,8 @@ impl RangeTestResult {
     /// are too few points, or it never falls.
     #[must_use]
     pub fn steepest(&self) -> Option<f64> {
-        let slope = |pair: &[RangePoint]| {
-            (pair[1].smoothed - pair[0].smoothed) / (pair[1].rate.ln() - pair[0].rate.ln())
-        };
+        // The logarithms of the rates have equal distances: the differences are slopes.
+        let slope = |pair: &[RangePoint]| pair[1].smoothed - pair[0].smoothed;
         let slopes = self.useful().windows(2).map(|pair| (slope(pair), pair[0].rate));
         let steepest = slopes.min_by(|a, b| a.0.total_cmp(&b.0))?;
         (steepest.0 < 0.0).then_some(steepest.1)

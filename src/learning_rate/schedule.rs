@@ -91,7 +91,7 @@ impl Schedule {
         milestones: impl IntoIterator<Item = u64>,
     ) -> Result<Self, Error> {
         positive::<f64>("the factor of a schedule", factor)?;
-        let rate = |(i, step): (u32, u64)| (step, from * factor.powf(f64::from(i)));
+        let rate = |(i, step)| (step, scaled(from, factor, i));
         Self::piecewise(from, (1..).zip(milestones).map(rate))
     }
 
