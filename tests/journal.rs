@@ -166,11 +166,17 @@ fn journals_of_other_searches() {
         assert!(error.contains(problem), "{error}");
         assert_eq!(std::fs::read(&file.0).unwrap(), text.as_bytes());
     }
-    let mut broken = before.clone();
-    broken.extend(b"{\"number\":99,\"test\":[0],\"train\":null,\"fit_seconds\":0,\"score_seconds\":0,\"failure\":null}\n");
-    std::fs::write(&file.0, &broken).unwrap();
-    let error = run(&plain, &[1, 2]).unwrap_err().to_string();
-    assert!(error.ends_with("line 6 does not fit the search"), "{error}");
+    for (number, test, train) in
+        [(99, "[0]", "null"), (0, "[]", "null"), (0, "[0,0]", "null"), (0, "[0]", "[0]")]
+    {
+        let line = format!(
+            "{{\"number\":{number},\"test\":{test},\"train\":{train},\"fit_seconds\":0,\
+             \"score_seconds\":0,\"failure\":null}}\n"
+        );
+        std::fs::write(&file.0, [before.as_slice(), line.as_bytes()].concat()).unwrap();
+        let error = run(&plain, &[1, 2]).unwrap_err().to_string();
+        assert!(error.ends_with("line 6 does not fit the search"), "{line}: {error}");
+    }
 
     let folder = std::env::temp_dir().join("rootstep-no-such-folder/journal");
     let error =

@@ -74,6 +74,27 @@ fn a_loss_of_nan_is_no_progress() {
     assert_eq!(plateau.observe(0.5), 0.025);
 }
 
+/// The ends of what a plateau takes: an equal loss is no fall, and a rate falls by more than 1e-8 or not.
+#[test]
+fn plateaus_at_their_bounds() {
+    for factor in [0.0, 1.0] {
+        let error = Plateau::new(0.1, factor, 3).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("the factor of a plateau is {factor}; allowed: above 0 and below 1")
+        );
+    }
+    let mut plateau = Plateau::new(0.1, 0.5, 0).unwrap().threshold(0.0).unwrap();
+    assert_eq!(plateau.rate(), 0.1);
+    assert_eq!(
+        [1.0, 1.0, 1.0_f64.next_down()].map(|loss| plateau.observe(loss)),
+        [0.1, 0.05, 0.05]
+    );
+    assert_eq!(plateau.rate(), 0.05);
+    let mut small = Plateau::new(4e-8, 0.5, 0).unwrap();
+    assert_eq!([1.0, 1.0, 1.0, 1.0].map(|loss| small.observe(loss)), [4e-8, 2e-8, 2e-8, 2e-8]);
+}
+
 /// The ends are the numbers that were given, and behind the last step nothing changes.
 #[test]
 fn ends_are_exact() {
