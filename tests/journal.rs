@@ -155,6 +155,12 @@ fn journals_of_other_searches() {
         &format!("{other}its context is another"),
     );
 
+    let later =
+        String::from_utf8(before.clone()).unwrap().replace("\"version\":1", "\"version\":2");
+    std::fs::write(&file.0, &later).unwrap();
+    let error = run(&plain, &[1, 2]).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("{other}its version is another")), "{error}");
+
     for (text, problem) in [
         ("not a journal\n", "line 1 is not that of a search"),
         ("{}\n", "line 1 is not that of a search"),

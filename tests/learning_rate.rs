@@ -481,6 +481,31 @@ fn the_first_error_is_returned() {
     }
 }
 
+/// After an error nothing behind it is begun.
+#[test]
+fn an_error_ends_the_search() {
+    let folds = numbered_folds(5);
+    let fits = std::sync::atomic::AtomicUsize::new(0);
+    let fit = |&candidate: &usize, fold: &Fold| {
+        fits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if (candidate, fold.test[0]) == (1, 3) { Err("no luck") } else { Ok(0.0) }
+    };
+    let search = Search::new(&folds).on_failure(OnFailure::Error);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let result = pool.install(|| search.run(0..9_usize, fit, |&model, _| Ok(vec![model])));
+    assert_eq!(message(result), "candidate 1 failed on fold 3: no luck");
+    assert_eq!(fits.into_inner(), 5 + 3 + 1);
+}
+
+#[test]
+fn a_search_is_shown_without_its_rows() {
+    let folds = numbered_folds(5);
+    assert_eq!(
+        format!("{:?}", Search::new(&folds).metrics(["loss"])),
+        "Search { folds: 5, metrics: [\"loss\"], on_failure: Keep, .. }"
+    );
+}
+
 /// Whatever the policy and the order: a candidate that failed everywhere is never the best, nor one
 /// whose scores are infinite; of candidates that tie, one without failures is.
 #[test]
