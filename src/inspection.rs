@@ -55,3 +55,33 @@ impl Inspection {
         self.first_non_finite = self.first_non_finite.or(first);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the formula of [`crate::reference::inspect`] says.
+    #[test]
+    fn sums_of_squares_are_scaled_where_they_must_be() {
+        let two = 2_f64;
+        for (max_magnitude, scale) in [
+            (0.0, 1.0),
+            (f64::from_bits(1), two.powi(1000)),
+            (two.powi(-481), two.powi(481)),
+            (two.powi(-480), 1.0),
+            (1.7, 1.0),
+            (two.powi(480), 1.0),
+            (two.powi(480) * 1.5, two.powi(-480)),
+            (two.powi(700) * 1.5, two.powi(-700)),
+            (f64::MAX, two.powi(-1000)),
+            (f64::INFINITY, 1.0),
+        ] {
+            let infinite = u64::from(max_magnitude == f64::INFINITY);
+            let found = Inspection { max_magnitude, infinite, ..Inspection::default() };
+            assert_eq!(found.scale(), scale, "{max_magnitude:e}");
+            assert_eq!(found.is_finite(), infinite == 0);
+            let found = Inspection { nan: 1, ..found };
+            assert_eq!((found.scale(), found.is_finite()), (1.0, false), "{max_magnitude:e}");
+        }
+    }
+}

@@ -481,6 +481,36 @@ fn the_first_error_is_returned() {
     }
 }
 
+/// The mean and the deviation of scores that differ in their last digits.
+#[test]
+fn deviations_are_not_lost_in_the_mean() {
+    let folds = numbered_folds(2);
+    let scores = [0.1, 0.1 + 1e-12];
+    let fit = |_: &u8, fold: &Fold| scores[fold.test[0]];
+    let results = search([0_u8], &folds, fit).unwrap();
+    let metric = results.rows()[0].metric();
+    let expected = (scores[1] - scores[0]) / 2.0;
+    assert!((metric.standard_deviation / expected - 1.0).abs() < 1e-8);
+    assert!((metric.mean - 0.1 - expected).abs() < 1e-16);
+}
+
+/// The same cells as those of the table.
+#[cfg(feature = "csv")]
+#[test]
+fn csv_files_hold_the_table() {
+    let folds = numbered_folds(3);
+    let fit = |&rate: &f64, fold: &Fold| rate * fold.test[0] as f64;
+    let results = search([0.1, 0.7], &folds, fit).unwrap();
+    let parameters = |rate: &f64| vec![("rate, \"first\"".to_owned(), rate.to_string())];
+    let mut file = Vec::new();
+    results.write_csv(&mut file, parameters).unwrap();
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&file[..]);
+    let read: Vec<Vec<String>> =
+        reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+    assert_eq!(read, results.table(parameters));
+    assert_eq!(read.len(), 3);
+}
+
 /// After an error nothing behind it is begun.
 #[test]
 fn an_error_ends_the_search() {
@@ -670,6 +700,7 @@ fn halving_keeps_the_best() {
     assert_eq!(found, [(5, (0..10).collect::<Vec<_>>()), (15, vec![2, 3, 4, 5]), (45, vec![3, 4])]);
     assert_eq!(fits.lock().unwrap().len(), 2 * (10 + 4 + 2));
     assert_eq!(halve(vec![7], (1, 1000, 2)).unwrap().len(), 1);
+    assert_eq!(halve(vec![7, 8], (5, 5, 2)).unwrap().len(), 1);
     assert_eq!(message(halve(vec![7], (0, 10, 2))), "first budget is 0; allowed: at least 1");
     assert_eq!(
         message(halve(vec![7], (5, 4, 2))),

@@ -47,6 +47,26 @@ fn best_level_is_the_last() {
 }
 
 #[test]
+fn executors_tell_what_they_are() {
+    for &level in Level::available() {
+        let serial = Executor::new(level).serial();
+        assert_eq!((serial.level(), serial.is_parallel()), (level, false));
+        let parallel = serial.parallel();
+        assert_eq!((parallel.level(), parallel.is_parallel()), (level, true));
+    }
+}
+
+/// The control of the benches runs its loop.
+#[test]
+fn plain_loops_run_on_every_level() {
+    for &level in Level::available() {
+        let mut runs = 0;
+        level.autovectorize(|| runs += 1);
+        assert_eq!(runs, 1, "{level}");
+    }
+}
+
+#[test]
 fn names_and_levels_are_one_to_one() {
     for &level in Level::available() {
         assert_eq!(level.name().parse(), Ok(level));

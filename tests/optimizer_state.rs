@@ -286,6 +286,23 @@ fn states_that_do_not_fit() {
 }
 
 /// As a file may say that there were: one more is not the first again.
+/// Momentum of the other type, in a state that says otherwise.
+#[test]
+fn momentum_of_another_type() {
+    fn check<T: Float>(wrong: &str, expected: &str) {
+        let rule = Rule::powerstep(0.1);
+        let mut optimizer = build::<T>(rule);
+        advance(&mut optimizer, &mut tensors(1), 1);
+        let mut state = serde_json::to_value(optimizer.state()).unwrap();
+        state["tensors"][0]["momentum"] = serde_json::json!({ wrong: vec![0; LENGTHS[0]] });
+        let state: State = serde_json::from_value(state).unwrap();
+        let error = build::<T>(rule).restore(&state).unwrap_err().to_string();
+        assert!(error.ends_with(expected), "{error}");
+    }
+    check::<f32>("F64", "tensor 0 has f64 momentum, and its rule asks for f32 momentum");
+    check::<f64>("F32", "tensor 0 has f32 momentum, and its rule asks for f64 momentum");
+}
+
 #[test]
 fn as_many_steps_as_can_be_counted() {
     let rule = rules()[0];
