@@ -446,6 +446,33 @@ fn shapes() {
 }
 
 #[test]
+fn each_builder_sets_its_own() {
+    let plain = Rule::sgd(0.1);
+    let with = |change: fn(&mut Rule)| {
+        let mut rule = plain;
+        change(&mut rule);
+        rule
+    };
+    for (built, expected) in [
+        (plain.with_power(Power::Half), with(|rule| rule.power = Power::Half)),
+        (plain.with_power_of(PowerOf::Momentum), with(|rule| rule.power_of = PowerOf::Momentum)),
+        (plain.with_momentum(0.9), with(|rule| rule.momentum = 0.9)),
+        (plain.with_dampening(0.5), with(|rule| rule.dampening = 0.5)),
+        (plain.with_nesterov(), with(|rule| rule.nesterov = true)),
+        (plain.with_weight_decay(0.01), with(|rule| rule.weight_decay = 0.01)),
+        (plain.with_decoupled_weight_decay(0.01), with(|rule| rule.decoupled_weight_decay = 0.01)),
+        (plain.maximizing(), with(|rule| rule.maximize = true)),
+        (
+            plain.with_momentum_format(MomentumFormat::Int8),
+            with(|rule| rule.momentum_format = MomentumFormat::Int8),
+        ),
+    ] {
+        assert_eq!(built, expected);
+        assert_ne!(built, plain);
+    }
+}
+
+#[test]
 fn settings_out_of_range() {
     fn message(builder: Builder<f32>) -> String {
         builder.build().unwrap_err().to_string()
