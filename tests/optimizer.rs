@@ -419,6 +419,12 @@ fn shapes() {
         &[5, 7],
         "tensor 1 has 6 parameters and a gradient of 7 elements; allowed: the same number",
     );
+    refused(
+        &mut Optimizer::builder(Rule::sgd(1.0)).build().unwrap(),
+        &[5, 6],
+        &[5],
+        &format!("there are 2 tensors of parameters and 1 gradients; {same_number}"),
+    );
     optimizer.step(&mut tensors(&[5, 6]), &tensors(&[5, 6])).unwrap();
     refused(
         &mut optimizer,
