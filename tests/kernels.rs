@@ -247,6 +247,19 @@ fn root_functions() {
     }
 }
 
+/// The control of the benches is an `axpy` that writes elsewhere.
+#[test]
+fn axpy_into() {
+    let x = random_values::<f64>(100, 5);
+    let y = random_values::<f64>(100, 6);
+    for executor in executors() {
+        let (mut out, mut expected) = (random_values::<f64>(100, 7), y.clone());
+        executor.axpy_into(0.3, &x, &y, &mut out);
+        executor.axpy(0.3, &x, &mut expected);
+        assert!(out.iter().zip(&expected).all(|(&a, &b)| same(a, b)), "{executor:?}");
+    }
+}
+
 /// A length mismatch panics with both names and lengths, and nothing is written.
 #[test]
 fn length_mismatch() {
