@@ -135,6 +135,11 @@ fn wrong_grids_are_errors() {
 fn decades_are_exact() {
     let grid = logarithmic_grid(1e-4, 10.0, 6).unwrap();
     assert_eq!(grid, [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]);
+    for i in 1..1000 {
+        let (from, to) = (0.001 * f64::from(i), 0.7 * f64::from(i + 10));
+        let grid = logarithmic_grid(from, to, 4).unwrap();
+        assert_eq!((grid[0], grid[3]), (from, to));
+    }
 }
 
 #[test]
@@ -171,13 +176,15 @@ fn random_values_are_spread_evenly() {
 fn every_seed_draws_others() {
     let seeds = || std::iter::once(0).chain((0..64).map(|bit| 1_u64 << bit));
     let draws = seeds().flat_map(|seed| {
-        [(0.0, 1.0), (1.0, 2.0), (0.1, 0.9)].map(|(from, to)| {
+        // The bits of the last end are those of both ends before it.
+        let near_two = f64::from_bits(0x4000_0000_3ff0_0000);
+        [(0.0, 1.0), (0.1, 0.9), (1.0, 2.0), (1.0, near_two)].map(|(from, to)| {
             let share = (uniform(from, to, 1, seed).unwrap()[0] - from) / (to - from);
             (share * 1e9) as u64
         })
     });
     let different: std::collections::HashSet<u64> = draws.collect();
-    assert_eq!(different.len(), 65 * 3);
+    assert_eq!(different.len(), 65 * 4);
 }
 
 #[test]
