@@ -184,6 +184,13 @@ fn settings_out_of_range() {
         (Schedule::cosine(0.1, 0.2, 0), "the number of steps of a schedule"),
         (Schedule::one_cycle(0.01, 0.1, 0.0, 0, 0.3), "the number of steps of a schedule"),
         (Schedule::constant(0.1).unwrap().warm_up(0.0, 0), "the number of steps of a schedule"),
+        (
+            Schedule::sequence(
+                [(Schedule::constant(0.1).unwrap(), 0)],
+                Schedule::constant(0.2).unwrap(),
+            ),
+            "the number of steps of a schedule",
+        ),
         (Schedule::step(0.1, 0.5, 0), "the number of steps of a schedule"),
         (Schedule::cosine_restarts(0.1, 0.0, 0, 2), "the period of a schedule"),
         (Schedule::cosine_restarts(0.1, 0.0, 5, 0), "the growth of a schedule's period"),
