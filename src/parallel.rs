@@ -56,3 +56,65 @@ pub(crate) fn run<P: Part>(level: Level, bytes: usize, parts: impl Iterator<Item
         work();
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Kernel, Simd};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    /// A part of one chunk that ends when `parts` of its kind have begun: they need as many threads.
+    struct Meeting<'a> {
+        parts: usize,
+        begun: &'a AtomicUsize,
+        met: &'a AtomicUsize,
+    }
+
+    impl Kernel for Meeting<'_> {
+        fn call<S: Simd>(self, _: S) {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            // A thread that does not come fails the test instead of stopping it.
+            let end = Instant::now() + Duration::from_secs(20);
+            while self.begun.load(Ordering::SeqCst) < self.parts {
+                if Instant::now() > end {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+            self.met.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Part for Meeting<'_> {
+        fn bytes(&self) -> usize {
+            CHUNK_BYTES
+        }
+    }
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn each_thread_takes_a_chunk() {
+        for threads in [1, 2, 5] {
+            let (begun, met) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let parts = (0..threads).map(|_| Meeting { parts: threads, begun: &begun, met: &met });
+            pool(threads).install(|| run(Level::portable(), threads * CHUNK_BYTES, parts));
+            assert_eq!(met.into_inner(), threads);
+        }
+    }
+
+    #[test]
+    fn long_slices_pay_where_there_are_threads() {
+        for (threads, bytes, expected) in [
+            (1, usize::MAX, false),
+            (2, THRESHOLD_BYTES, true),
+            (2, usize::MAX, true),
+            (2, THRESHOLD_BYTES - 1, false),
+        ] {
+            assert_eq!(pool(threads).install(|| pays(bytes)), expected, "{threads}, {bytes}");
+        }
+    }
+}

@@ -32,7 +32,8 @@ fn same_bits_for_any_number_of_threads_f64() {
     same_bits_for_any_number_of_threads::<f64>();
 }
 
-/// A call inside `pool.install` starts nothing in the global pool, and works from within a task.
+/// A call inside `pool.install` starts nothing in the global pool, and works from within a task. A serial
+/// call starts nothing anywhere.
 #[test]
 fn the_callers_pool_is_used() {
     let pool = ThreadPoolBuilder::new()
@@ -46,6 +47,13 @@ fn the_callers_pool_is_used() {
     pool.install(|| rayon::join(call, call));
     let mut out = x.clone();
     pool.install(|| Executor::default().descend(&mut out, &g, 0.1));
+
+    let serial = Executor::default().serial();
+    for operation in Operation::all(0.1) {
+        check(operation, serial, &x, &g, [0; 3]);
+    }
+    serial.descend_all(&mut [(&mut out[..], &g[..])], 0.1);
+    assert_eq!(serial.inspect(&[&g]).elements, g.len() as u64);
     let global_pool_is_mine = ThreadPoolBuilder::new().num_threads(1).build_global();
     assert!(global_pool_is_mine.is_ok(), "a call started the global pool");
 }
