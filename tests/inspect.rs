@@ -108,6 +108,8 @@ fn nothing_at_all() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_tensors(
         tensors in prop::collection::vec((0..200_usize, any::<u64>(), any::<bool>()), 0..6),
