@@ -5,7 +5,7 @@ mod support;
 
 use proptest::prelude::*;
 use rootstep::{Executor, Inspection, inspect, reference};
-use support::{Float, executors, long_length, random_values, same_inspection};
+use support::{Float, executors, long_length, random_bits, random_values, same_inspection};
 
 fn check<T: Float>(executor: Executor, gradients: &[&[T]]) -> Inspection {
     let (found, specified) = (executor.inspect(gradients), reference::inspect(gradients));
@@ -23,6 +23,13 @@ fn finite<T: Float>(length: usize, seed: u64) -> Vec<T> {
     finite.take(length).collect()
 }
 
+/// Values whose squares neither overflow nor underflow, as gradients have them: there is nothing to count.
+fn ordinary<T: Float>(length: usize, seed: u64) -> Vec<T> {
+    let mut bits = random_bits(seed);
+    let mut value = || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.000_001);
+    (0..length).map(|_| value()).collect()
+}
+
 fn every_length<T: Float>() {
     for length in (0..70).chain([32_767, 32_768, 32_769, 70_000]) {
         let values = random_values::<T>(length, 1);
@@ -30,6 +37,7 @@ fn every_length<T: Float>() {
             check(executor, &[&values]);
             check(executor, &[&values[..length / 3], &[], &values[length / 3..]]);
             check(executor, &[&finite::<T>(length, 2)]);
+            check(executor, &[&ordinary::<T>(length, 3)]);
         }
     }
 }
