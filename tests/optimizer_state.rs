@@ -7,15 +7,14 @@ use rootstep::Error;
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use support::{Float, random_bits};
+use support::{Float, unit_values};
 
 const NAMES: [&str; 3] = ["weight", "bias", "scale"];
 const LENGTHS: [usize; 3] = [300, 0, 129];
 
 /// Finite values: a NaN would hide what becomes of the others in its block.
 fn tensors<T: Float>(seed: u64) -> Vec<Vec<T>> {
-    let mut bits = random_bits(seed);
-    let mut value = || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0);
+    let mut value = unit_values(seed);
     LENGTHS.iter().map(|&length| (0..length).map(|_| value()).collect()).collect()
 }
 
@@ -285,7 +284,6 @@ fn states_that_do_not_fit() {
     }
 }
 
-/// As a file may say that there were: one more is not the first again.
 /// Momentum of the other type, in a state that says otherwise.
 #[test]
 fn momentum_of_another_type() {
@@ -303,6 +301,7 @@ fn momentum_of_another_type() {
     check::<f64>("F32", "tensor 0 has f32 momentum, and its rule asks for f64 momentum");
 }
 
+/// As a file may say that there were: one more is not the first again.
 #[test]
 fn as_many_steps_as_can_be_counted() {
     let rule = rules()[0];

@@ -128,6 +128,7 @@ fn ends_are_exact() {
 
 #[test]
 fn settings_out_of_range() {
+    const STEPS: &str = "the number of steps of a schedule";
     let message = |result: Result<Schedule, Error>| result.unwrap_err().to_string();
     for bad in [-0.1, f64::NAN, f64::INFINITY] {
         for (schedule, setting) in [
@@ -179,19 +180,19 @@ fn settings_out_of_range() {
     assert_eq!(Schedule::constant(0.0).unwrap().at(7), 0.0);
     assert!(Schedule::exponential(0.1, 0.0).is_err());
     for (schedule, setting) in [
-        (Schedule::linear(0.1, 0.2, 0), "the number of steps of a schedule"),
-        (Schedule::polynomial(0.1, 0.2, 0, 2.0), "the number of steps of a schedule"),
-        (Schedule::cosine(0.1, 0.2, 0), "the number of steps of a schedule"),
-        (Schedule::one_cycle(0.01, 0.1, 0.0, 0, 0.3), "the number of steps of a schedule"),
-        (Schedule::constant(0.1).unwrap().warm_up(0.0, 0), "the number of steps of a schedule"),
+        (Schedule::linear(0.1, 0.2, 0), STEPS),
+        (Schedule::polynomial(0.1, 0.2, 0, 2.0), STEPS),
+        (Schedule::cosine(0.1, 0.2, 0), STEPS),
+        (Schedule::one_cycle(0.01, 0.1, 0.0, 0, 0.3), STEPS),
+        (Schedule::constant(0.1).unwrap().warm_up(0.0, 0), STEPS),
         (
             Schedule::sequence(
                 [(Schedule::constant(0.1).unwrap(), 0)],
                 Schedule::constant(0.2).unwrap(),
             ),
-            "the number of steps of a schedule",
+            STEPS,
         ),
-        (Schedule::step(0.1, 0.5, 0), "the number of steps of a schedule"),
+        (Schedule::step(0.1, 0.5, 0), STEPS),
         (Schedule::cosine_restarts(0.1, 0.0, 0, 2), "the period of a schedule"),
         (Schedule::cosine_restarts(0.1, 0.0, 5, 0), "the growth of a schedule's period"),
         (Schedule::piecewise(0.1, [(0, 0.2)]), "a step of a schedule"),

@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use rootstep::Error;
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
 use rootstep_fuzz::edits::{Edit, edited};
-use rootstep_fuzz::support::{Float, random_bits};
+use rootstep_fuzz::support::{Float, unit_values};
 
 #[derive(Debug, Arbitrary)]
 struct Case {
@@ -64,8 +64,7 @@ fn tensors<T: Float>(format: Format, seed: u64) -> Vec<Vec<T>> {
         Format::Int8 => [130, 0, 3],
         Format::Full | Format::Bf16 => [5, 0, 3],
     };
-    let mut bits = random_bits(seed);
-    let mut value = || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0);
+    let mut value = unit_values(seed);
     lengths.map(|length| (0..length).map(|_| value()).collect()).to_vec()
 }
 

@@ -251,6 +251,12 @@ pub fn random_bits(seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
+/// A pseudo-random sequence of numbers in [-1, 1), as gradients are: nothing overflows or underflows.
+pub fn unit_values<T: Float>(seed: u64) -> impl FnMut() -> T {
+    let mut bits = random_bits(seed);
+    move || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
+}
+
 /// Values of every class: one in four special, the others of random bits.
 pub fn random_values<T: Float>(length: usize, seed: u64) -> Vec<T> {
     let special = T::special();
