@@ -3,10 +3,8 @@
 //!
 //! Without arguments it lists the cases. `.ci/instruction-counts` runs each and compares.
 
-mod support;
-
 use rootstep::{Executor, Level};
-use support::{Float, Operation, Slices};
+use rootstep_benches::{Number, Operation, Slices};
 
 /// Long enough for blocks, single registers and both kinds of tail.
 const LENGTH: usize = 1021;
@@ -26,7 +24,7 @@ fn main() {
 }
 
 /// Runs the case if it has that name, lists it if there is none.
-fn case<T: Float>(level: Level, operation: Operation, name: Option<&str>, repeats: usize) -> bool {
+fn case<T: Number>(level: Level, operation: Operation, name: Option<&str>, repeats: usize) -> bool {
     let this = format!("{}/{}/{level}", operation.name(), T::NAME);
     let Some(name) = name else {
         println!("{this}");

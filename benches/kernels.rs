@@ -6,15 +6,13 @@
 //! Criterion measures one contender after the other; for ratios that hold on a noisy machine see
 //! `ratios.rs`.
 
-mod support;
-
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rootstep::{Executor, Level};
+use rootstep_benches::{Number, Operation, SIZES, Slices};
 use std::time::Duration;
-use support::{Float, Operation, SIZES, Slices};
 
-fn bench_operation<T: Float>(
+fn bench_operation<T: Number>(
     group: &mut BenchmarkGroup<'_, WallTime>,
     operation: Operation,
     bytes: usize,
@@ -43,7 +41,7 @@ fn bench_operation<T: Float>(
     });
 }
 
-fn bench_type<T: Float>(criterion: &mut Criterion) {
+fn bench_type<T: Number>(criterion: &mut Criterion) {
     for operation in Operation::ALL {
         for (place, bytes) in SIZES {
             let name = format!("{}/{}/{place}", operation.name(), T::NAME);

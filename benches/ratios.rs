@@ -6,14 +6,12 @@
 //! opponent a kernel takes, the best and the median of many turns. Below 1 the kernel is faster.
 //! `cargo bench --bench ratios -- WORD` runs the claims whose line contains WORD.
 
-mod support;
-
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Executor, Level};
+use rootstep_benches::{Number, Operation, SIZES, Slices, streaming_axpy};
 use std::cell::{LazyCell, RefCell};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::{Float, Operation, SIZES, Slices};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
@@ -39,7 +37,7 @@ fn main() {
 }
 
 /// In cache, each level is at least as fast as the best plain loop compiled for it.
-fn against_plain_loops<T: Float>(report: &Report) {
+fn against_plain_loops<T: Number>(report: &Report) {
     for &level in Level::available() {
         let executor = Executor::new(level).serial();
         for (place, bytes) in &SIZES[..2] {
@@ -57,7 +55,7 @@ fn against_plain_loops<T: Float>(report: &Report) {
 }
 
 /// Out of cache, a step costs what an axpy of the same traffic costs.
-fn against_axpy<T: Float>(report: &Report) {
+fn against_axpy<T: Number>(report: &Report) {
     let (place, bytes) = SIZES[3];
     for &level in Level::available() {
         for (threads, executor) in
@@ -76,7 +74,7 @@ fn against_axpy<T: Float>(report: &Report) {
 
 /// Out of place and out of cache, streaming stores save reading what is overwritten; in the caches
 /// they would cost, and are not used.
-fn out_of_place<T: Float>(report: &Report) {
+fn out_of_place<T: Number>(report: &Report) {
     let level = Level::detect();
     let executor = Executor::new(level).serial();
     for operation in [Operation::SignedSqrt, Operation::DescendInto] {
@@ -99,7 +97,7 @@ fn out_of_place<T: Float>(report: &Report) {
 
 /// Far beyond the caches, the root is free: an operation takes as long as one of the same traffic
 /// without it. (The copy is the C library's, which streams at this size too.)
-fn against_streaming<T: Float>(report: &Report) {
+fn against_streaming<T: Number>(report: &Report) {
     let executor = Executor::new(Level::detect()).serial();
     let length = 64 << 20;
     let slices = lazy_slices::<T>(length);
@@ -118,13 +116,13 @@ fn against_streaming<T: Float>(report: &Report) {
         || slices.borrow_mut().call(Operation::DescendInto, executor),
         || {
             let Slices { parameters, gradient, out } = &mut *slices.borrow_mut();
-            executor.axpy_into(T::from_f64(1e-4), gradient, parameters, out);
+            streaming_axpy(executor.level(), T::from_f64(1e-4), gradient, parameters, out);
         },
     );
 }
 
 /// Reading gradients to inspect them costs what reading them costs.
-fn inspecting<T: Float>(report: &Report) {
+fn inspecting<T: Number>(report: &Report) {
     let level = Level::detect();
     for (place, bytes) in &SIZES[1..] {
         let length = bytes / size_of::<T>();
@@ -164,7 +162,7 @@ fn optimizing(report: &Report) {
         for (name, rule) in rules {
             let slices = lazy_slices::<f32>(length);
             let optimizer = LazyCell::new(|| {
-                let optimizer = Optimizer::<f32>::builder(rule).executor(executor).build();
+                let optimizer = Optimizer::<f32>::builder(rule).with_executor(executor).build();
                 RefCell::new(optimizer.expect("the rule is valid"))
             });
             let step = || {
@@ -199,11 +197,7 @@ fn optimizing(report: &Report) {
 /// Lean momentum moves fewer bytes, and costs the work of unpacking and packing it: PowerStep moves 20
 /// bytes per f32, 16 with momentum in bf16, 14 in int8.
 fn lean_momentum(report: &Report) {
-    let formats = [
-        #[cfg(feature = "half")]
-        ("bf16", MomentumFormat::Bf16),
-        ("int8", MomentumFormat::Int8),
-    ];
+    let formats = [("bf16", MomentumFormat::Bf16), ("int8", MomentumFormat::Int8)];
     for (place, bytes) in [SIZES[1], SIZES[3]] {
         let length = bytes / size_of::<f32>();
         for (name, format) in formats {
@@ -214,7 +208,8 @@ fn lean_momentum(report: &Report) {
                 let step = |format| {
                     let rule = Rule::powerstep(1e-4).with_momentum_format(format);
                     let optimizer = LazyCell::new(move || {
-                        let optimizer = Optimizer::<f32>::builder(rule).executor(executor).build();
+                        let optimizer =
+                            Optimizer::<f32>::builder(rule).with_executor(executor).build();
                         RefCell::new(optimizer.expect("the rule is valid"))
                     });
                     let slices = &slices;
@@ -269,14 +264,14 @@ fn whole_models(report: &Report) {
     };
     let at_once = |executor: Executor| {
         let mut tensors: Vec<_> = tensors.iter().map(RefCell::borrow_mut).collect();
-        let mut pairs: Vec<_> = tensors
+        let (mut parameters, gradients): (Vec<_>, Vec<_>) = tensors
             .iter_mut()
             .map(|slices| {
                 let Slices { parameters, gradient, .. } = &mut **slices;
                 (parameters.as_mut_slice(), gradient.as_slice())
             })
-            .collect();
-        executor.descend_all(&mut pairs, rate);
+            .unzip();
+        executor.descend_all(&mut parameters, &gradients, rate);
     };
     let elements = lengths().sum();
     for (name, executor) in [
@@ -299,7 +294,7 @@ fn whole_models(report: &Report) {
 }
 
 /// Parallel is never slower than serial: around the threshold and far from it.
-fn parallel_against_serial<T: Float>(report: &Report) {
+fn parallel_against_serial<T: Number>(report: &Report) {
     let level = Level::detect();
     for operation in [Operation::SignedSqrt, Operation::Axpy, Operation::Descend] {
         for kib in [16, 64, 256, 512, 1024, 1536, 2048, 3072, 4096, 8192, 32 * 1024] {
@@ -317,7 +312,7 @@ fn parallel_against_serial<T: Float>(report: &Report) {
 }
 
 /// Slices of this length, allocated by the first contender that runs: most runs pick a few claims.
-fn lazy_slices<T: Float>(
+fn lazy_slices<T: Number>(
     length: usize,
 ) -> LazyCell<RefCell<Slices<T>>, impl FnOnce() -> RefCell<Slices<T>>> {
     LazyCell::new(move || RefCell::new(Slices::new(length)))

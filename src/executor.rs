@@ -1,12 +1,16 @@
 //! How a call runs: at which level, on how many threads.
 
+use crate::error::Error;
+use crate::format::{Number, Stored};
+use crate::inspection::Inspection;
 use crate::kernels::{
-    Axpy, AxpyInto, BLOCK_ELEMENTS, CHUNK_BYTES, Descend, DescendInto, Findings, InspectBlock,
-    Operation, Part, Place, SignedSqrt, SignedSqrtInPlace, Update,
+    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, StepPart, Update,
+    WorkingSet,
 };
+use crate::level::Level;
 #[cfg(feature = "rayon")]
 use crate::parallel;
-use crate::{Element, Inspection, Level};
+use crate::step::{INT8_BLOCK, MomentumMut, TensorStep};
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///
@@ -30,12 +34,7 @@ pub struct Executor {
 }
 
 impl Default for Executor {
-    /// The best level, or the one that `ROOTSTEP_LEVEL` names; parallel.
-    ///
-    /// # Panics
-    ///
-    /// If `ROOTSTEP_LEVEL` does not name an available level. [`Level::from_env`] returns that as an
-    /// error instead.
+    /// The level that `ROOTSTEP_LEVEL` names if this machine has it, else the best one; parallel.
     #[inline]
     fn default() -> Self {
         Self::new(Level::of_process())
@@ -77,98 +76,69 @@ impl Executor {
         self.parallel
     }
 
-    /// As [`signed_sqrt`](crate::signed_sqrt).
-    ///
-    /// # Panics
-    ///
-    /// If the lengths differ.
-    pub fn signed_sqrt<T: Element>(self, gradient: &[T], out: &mut [T]) {
-        assert_same_length("gradient", gradient.len(), "out", out.len());
-        self.update(SignedSqrt, out, [gradient]);
-    }
-
-    /// As [`signed_sqrt_in_place`](crate::signed_sqrt_in_place).
-    pub fn signed_sqrt_in_place<T: Element>(self, values: &mut [T]) {
-        self.update(SignedSqrtInPlace, values, []);
-    }
-
-    /// As [`axpy`](crate::axpy).
-    ///
-    /// # Panics
-    ///
-    /// If the lengths differ.
-    pub fn axpy<T: Element>(self, alpha: T, x: &[T], y: &mut [T]) {
-        assert_same_length("x", x.len(), "y", y.len());
-        self.update(Axpy { alpha }, y, [x]);
-    }
-
-    /// `out = y + (alpha * x)`, streamed past the caches where `descend_into` is: the control of the
-    /// benches.
-    #[doc(hidden)]
-    pub fn axpy_into<T: Element>(self, alpha: T, x: &[T], y: &[T], out: &mut [T]) {
-        assert_same_length("x", x.len(), "y", y.len());
-        assert_same_length("x", x.len(), "out", out.len());
-        self.update(AxpyInto { alpha }, out, [y, x]);
-    }
-
-    /// As [`descend`](crate::descend).
-    ///
-    /// # Panics
-    ///
-    /// If the lengths differ.
-    pub fn descend<T: Element>(self, parameters: &mut [T], gradient: &[T], learning_rate: T) {
-        assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
-        self.update(Descend { learning_rate }, parameters, [gradient]);
-    }
-
-    /// As [`descend_into`](crate::descend_into).
-    ///
-    /// # Panics
-    ///
-    /// If the lengths differ.
-    pub fn descend_into<T: Element>(
+    /// Applies an operation to an output and to inputs of the same length.
+    #[inline(always)]
+    pub(crate) fn update<X, O, const INPUTS: usize>(
         self,
-        parameters: &[T],
-        gradient: &[T],
-        learning_rate: T,
-        out: &mut [T],
-    ) {
-        assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
-        assert_same_length("parameters", parameters.len(), "out", out.len());
-        self.update(DescendInto { learning_rate }, out, [parameters, gradient]);
+        operation: O,
+        output: &mut [X],
+        inputs: [&[X]; INPUTS],
+    ) where
+        X: Stored,
+        O: Operation<X::Compute, 0, INPUTS>,
+    {
+        let bytes = size_of_val(output);
+        let states: [&mut [X]; 0] = [];
+        if bytes < SHORT_BYTES {
+            let working_set = WorkingSet::Near;
+            return Update { operation, output, states, inputs, working_set }.tail();
+        }
+        let working_set = WorkingSet::of(bytes.saturating_mul(1 + INPUTS));
+        let update = Update { operation, output, states, inputs, working_set };
+        #[cfg(feature = "rayon")]
+        if self.parallel && parallel::pays(bytes) {
+            return parallel::run(self.level, bytes, update.chunks(CHUNK_BYTES));
+        }
+        self.level.run(update);
     }
 
-    /// As [`descend_all`](crate::descend_all).
-    ///
-    /// # Panics
-    ///
-    /// If the lengths of a pair differ.
-    pub fn descend_all<T: Element>(self, tensors: &mut [(&mut [T], &[T])], learning_rate: T) {
-        for (i, (parameters, gradient)) in tensors.iter().enumerate() {
-            if parameters.len() != gradient.len() {
-                unequal_lengths(
-                    &format!("parameters of tensor {i}"),
-                    parameters.len(),
-                    &format!("gradient of tensor {i}"),
-                    gradient.len(),
-                );
-            }
-        }
+    /// [`Descend`] on pairs of parameters and gradient, each of one length.
+    pub(crate) fn descend_tensors<C: Number>(
+        self,
+        tensors: &mut [(&mut [C], &[C])],
+        operation: Descend<C>,
+    ) {
         let bytes: usize = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
-        let place = Place::of(bytes.saturating_mul(2));
-        let operation = Descend { learning_rate };
-        let updates = tensors.iter_mut().map(|(output, gradient)| Update {
-            operation,
-            outputs: [output],
-            inputs: [*gradient],
-            place,
+        let working_set = WorkingSet::of(bytes.saturating_mul(2));
+        let updates = tensors.iter_mut().map(|(output, gradient)| {
+            let states: [&mut [C]; 0] = [];
+            Update { operation, output, states, inputs: [*gradient], working_set }
         });
         self.run(bytes, updates.flat_map(|update| update.chunks(CHUNK_BYTES)));
     }
 
-    /// As [`inspect`](crate::inspect).
-    #[must_use]
-    pub fn inspect<T: Element>(self, gradients: &[&[T]]) -> Inspection {
+    /// The steps on several tensors, in one pass, if all of them are as they must be.
+    pub(crate) fn step_tensors<C: Number>(
+        self,
+        tensors: &mut [TensorStep<'_, C>],
+    ) -> Result<(), Error> {
+        for (i, tensor) in tensors.iter().enumerate() {
+            check_lengths(i, tensor)?;
+        }
+        let bytes = tensors.iter().map(|tensor| size_of_val(tensor.parameters)).sum::<usize>();
+        let working_set = WorkingSet::of(bytes.saturating_mul(3));
+        let parts = tensors.iter_mut().flat_map(|tensor| {
+            let TensorStep { step, parameters, gradient, momentum } = tensor;
+            let momentum =
+                if step.has_momentum() { momentum.reborrow() } else { MomentumMut::None };
+            StepPart { step: *step, parameters, gradient, momentum, working_set }.chunks()
+        });
+        self.run(bytes, parts);
+        Ok(())
+    }
+
+    /// The health of gradients.
+    pub(crate) fn inspect_tensors<C: Number>(self, gradients: &[&[C]]) -> Inspection {
         let (mut inspection, mut squares) = self.inspect_scaled(gradients, 1.0);
         let scale = inspection.scale();
         if scale != 1.0 {
@@ -180,7 +150,7 @@ impl Executor {
 
     /// What there is in `gradients` but the norm, and the sum of the squares of all elements times
     /// `scale`.
-    fn inspect_scaled<T: Element>(self, gradients: &[&[T]], scale: f64) -> (Inspection, f64) {
+    fn inspect_scaled<C: Number>(self, gradients: &[&[C]], scale: f64) -> (Inspection, f64) {
         let blocks = || {
             gradients.iter().enumerate().flat_map(|(tensor, gradient)| {
                 let blocks = gradient.chunks(BLOCK_ELEMENTS).enumerate();
@@ -204,52 +174,44 @@ impl Executor {
 
     /// Runs parts that have `bytes` together.
     #[cfg_attr(not(feature = "rayon"), allow(unused_variables, reason = "on one thread anyway"))]
-    pub(crate) fn run<P: Part>(self, bytes: usize, parts: impl Iterator<Item = P> + Send) {
+    fn run<P: Part>(self, bytes: usize, parts: impl Iterator<Item = P> + Send) {
         #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
             return parallel::run(self.level, bytes, parts);
         }
         P::run_all(self.level, parts);
     }
-
-    #[inline]
-    fn update<T: Element, O: Operation<T, 1, INPUTS>, const INPUTS: usize>(
-        self,
-        operation: O,
-        output: &mut [T],
-        inputs: [&[T]; INPUTS],
-    ) {
-        let bytes = size_of_val(output);
-        if bytes < SHORT_BYTES {
-            return Update { operation, outputs: [output], inputs, place: Place::Near }.narrow();
-        }
-        let place = Place::of(bytes.saturating_mul(1 + INPUTS));
-        let update = Update { operation, outputs: [output], inputs, place };
-        #[cfg(feature = "rayon")]
-        if self.parallel && parallel::pays(bytes) {
-            return parallel::run(self.level, bytes, update.chunks(CHUNK_BYTES));
-        }
-        self.level.run(update);
-    }
 }
 
-/// Outputs of fewer bytes are worked on where the call stands, in registers of 128 bits, which every
-/// level uses for what is left of a slice.
-///
-/// `cargo bench --bench ratios -- 'elements / inlined'` on a Zen 3: with it, 1 to 16 f32 took 1.0 to
-/// 1.5 times as long as the inlined loop of their length; without, 1.1 to 2.2 times. With 32 bytes,
-/// 8 elements took 2.1 times as long.
+/// Outputs of fewer bytes are worked on without entering an instruction set, in registers of 128 bits,
+/// which every level uses for what is left of a slice.
 const SHORT_BYTES: usize = 64;
 
-#[inline]
-fn assert_same_length(a: &str, a_length: usize, b: &str, b_length: usize) {
-    if a_length != b_length {
-        unequal_lengths(a, a_length, b, b_length);
+/// What is wrong with the lengths of tensor number `i`, if anything is.
+fn check_lengths<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), Error> {
+    let TensorStep { step, parameters, gradient, momentum } = tensor;
+    if parameters.len() != gradient.len() {
+        let (parameters, gradient) = (parameters.len(), gradient.len());
+        return Err(Error::TensorLength { tensor: i, parameters, gradient, expected: None });
     }
-}
-
-#[cold]
-#[inline(never)]
-fn unequal_lengths(a: &str, a_length: usize, b: &str, b_length: usize) -> ! {
-    panic!("`{a}` has {a_length} elements and `{b}` has {b_length}; they must have the same length")
+    if !step.has_momentum() {
+        return Ok(());
+    }
+    let invalid = |problem| Err(Error::InvalidMomentum { tensor: i, problem });
+    if matches!(momentum, MomentumMut::None) {
+        return invalid("there is none; allowed: one, since its step has a momentum".to_owned());
+    }
+    if momentum.len() != parameters.len() {
+        let (given, elements) = (momentum.len(), parameters.len());
+        return invalid(format!("it has {given} elements; allowed: {elements}, as the parameters"));
+    }
+    if let MomentumMut::Int8 { codes, scales } = momentum
+        && scales.len() != codes.len().div_ceil(INT8_BLOCK)
+    {
+        let (given, blocks) = (scales.len(), codes.len().div_ceil(INT8_BLOCK));
+        return invalid(format!(
+            "it has {given} scales; allowed: {blocks}, one for each block of {INT8_BLOCK}"
+        ));
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Which instruction set runs: detection, the list of those available, and a pin by name.
 
-use crate::Error;
+use crate::error::Error;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Kernel, Portable, Simd};
@@ -78,7 +78,8 @@ impl Level {
     }
 
     /// The level that the environment variable `ROOTSTEP_LEVEL` names, or the best one where it is
-    /// not set.
+    /// not set: for programs, so that a wrong name is an error of theirs. The functions of this crate
+    /// take the best level then.
     ///
     /// # Errors
     ///
@@ -90,16 +91,13 @@ impl Level {
         }
     }
 
-    /// The level of this process: [`Level::from_env`] at the first call, and then for good.
-    ///
-    /// # Panics
-    ///
-    /// If `ROOTSTEP_LEVEL` does not name an available level.
+    /// The level of this process, found at the first call and kept: the one that `ROOTSTEP_LEVEL` names
+    /// if this machine has it, else the best one. (A library is a guest: programs that want to hear of a
+    /// wrong name ask [`Level::from_env`].)
     #[inline]
     pub(crate) fn of_process() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
-        *LEVEL
-            .get_or_init(|| Self::from_env().unwrap_or_else(|error| panic!("{VARIABLE}: {error}")))
+        *LEVEL.get_or_init(|| Self::from_env().unwrap_or_else(|_| Self::detect()))
     }
 
     /// The name: `portable`, `avx2` or `avx512`.
@@ -124,22 +122,6 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(isa) => isa.run(kernel),
         }
-    }
-
-    /// Runs `code`, an `#[inline(always)]` closure, compiled with the target features of this
-    /// level: what the compiler makes of a plain loop, the control of the benches.
-    #[doc(hidden)]
-    #[inline]
-    pub fn autovectorize<F: FnOnce()>(self, code: F) {
-        struct Plain<F>(F);
-
-        impl<F: FnOnce()> Kernel for Plain<F> {
-            #[inline(always)]
-            fn call<S: Simd>(self, _: S) {
-                (self.0)();
-            }
-        }
-        self.run(Plain(code));
     }
 }
 

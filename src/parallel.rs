@@ -1,6 +1,6 @@
 //! Long slices, and many slices, split over the threads of the current rayon pool.
 
-use crate::Level;
+use crate::level::Level;
 use crate::kernels::{CHUNK_BYTES, Part};
 use std::sync::{Mutex, PoisonError};
 

@@ -23,8 +23,9 @@
 //! above, a NaN result is a NaN of unspecified sign and payload. There are no shortcuts:
 //! `axpy(0, NaN, y)` is NaN.
 
-use crate::optimizer::{Power, PowerOf};
-use crate::{Element, Inspection};
+use crate::float::Float;
+use crate::inspection::Inspection;
+use crate::step::{Power, PowerOf, Step};
 
 /// The sign-preserving square root, `copysign(sqrt(|g|), g)`: one rounding.
 ///
@@ -46,7 +47,7 @@ use crate::{Element, Inspection};
 /// ```
 #[inline]
 #[must_use]
-pub fn signed_sqrt<T: Element>(g: T) -> T {
+pub fn signed_sqrt<T: Float>(g: T) -> T {
     g.abs().sqrt().copysign(g)
 }
 
@@ -65,7 +66,7 @@ pub fn signed_sqrt<T: Element>(g: T) -> T {
 /// ```
 #[inline]
 #[must_use]
-pub fn axpy<T: Element>(a: T, x: T, y: T) -> T {
+pub fn axpy<T: Float>(a: T, x: T, y: T) -> T {
     y + (a * x)
 }
 
@@ -83,7 +84,7 @@ pub fn axpy<T: Element>(a: T, x: T, y: T) -> T {
 /// ```
 #[inline]
 #[must_use]
-pub fn descend<T: Element>(x: T, g: T, learning_rate: T) -> T {
+pub fn descend<T: Float>(x: T, g: T, learning_rate: T) -> T {
     x - (learning_rate * signed_sqrt(g))
 }
 
@@ -116,7 +117,7 @@ pub fn descend<T: Element>(x: T, g: T, learning_rate: T) -> T {
 /// ```
 #[inline]
 #[must_use]
-pub fn power<T: Element>(power: Power<T>, v: T) -> T {
+pub fn power<T: Float>(power: Power<T>, v: T) -> T {
     match power {
         Power::Zero if v.abs() > T::default() => T::ONE.copysign(v),
         Power::Zero | Power::One => v,
@@ -130,35 +131,6 @@ pub fn power<T: Element>(power: Power<T>, v: T) -> T {
     }
 }
 
-/// The numbers of one step of an optimizer, in the element type: what [`step`] does to an element.
-///
-/// An [`Optimizer`](crate::optimizer::Optimizer) makes them of each
-/// [`Rule`](crate::optimizer::Rule); see there for what they mean.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Step<T> {
-    /// What every gradient is multiplied by: the gradient scale times the factor of clipping by
-    /// norm, negative to maximise.
-    pub gradient_factor: T,
-    /// The largest magnitude that a gradient keeps; ∞ for no limit.
-    pub clip_value: T,
-    /// The power.
-    pub power: Power<T>,
-    /// What the power is taken of.
-    pub power_of: PowerOf,
-    /// The L2 weight decay; 0 for none.
-    pub weight_decay: T,
-    /// What the old momentum is multiplied by; 0 for a rule without momentum.
-    pub momentum: T,
-    /// What is added to it is multiplied by this: 1 - dampening, and 1 in the first step.
-    pub share: T,
-    /// Whether the momentum is Nesterov's.
-    pub nesterov: bool,
-    /// The decoupled weight decay; 0 for none.
-    pub decoupled_weight_decay: T,
-    /// The learning rate.
-    pub learning_rate: T,
-}
-
 /// One step of an optimizer: the new parameter and the new momentum, from the parameter `x`, the
 /// momentum `m` and the gradient `g`. Each operation is rounded once.
 ///
@@ -167,15 +139,15 @@ pub struct Step<T> {
 /// g = copysign(clip_value, g)       if abs(g) > clip_value
 /// d = power(g)                      if the power is that of the gradient, else g
 /// d = d + (weight_decay * x)        if weight_decay is not 0
-/// m = (momentum * m) + (share * d)  if momentum is not 0
+/// m = (momentum * m) + (one_minus_dampening * d)  if momentum is not 0
 /// u = m, or with Nesterov d + (momentum * m); without momentum d
 /// u = power(u)                      if the power is that of the momentum
 /// u = u + (decoupled_weight_decay * x)  if decoupled_weight_decay is not 0
 /// x = x - (learning_rate * u)
 /// ```
 ///
-/// Before the first step `m` is -0, so that the first momentum is `d` itself, its sign of zero
-/// included.
+/// In the first step `m` counts as -0, whatever it is, and `one_minus_dampening` is 1, so that the first
+/// momentum is `d` itself, its sign of zero included.
 ///
 /// Source: with [`Power::One`] the steps of SGD as PyTorch's `torch.optim.SGD` orders them; with the
 /// power of the gradient pbSGD and pbSGDM (see [`descend`]); with the power of the momentum
@@ -183,17 +155,20 @@ pub struct Step<T> {
 /// ℓp-Norm Steepest Descent* (arXiv 2605.10335).
 ///
 /// ```
-/// use rootstep::optimizer::Rule;
-/// use rootstep::reference::{Step, step};
+/// use rootstep::optimizer::{Rule, Step};
+/// use rootstep::reference::step;
 ///
-/// let rule = Step::first(&Rule::powerstep(0.5).with_momentum(0.5));
-/// let (x, m) = step(&rule, 10.0_f32, -0.0, 16.0);
+/// # fn main() -> Result<(), rootstep::Error> {
+/// let rule = Rule::powerstep(0.5).with_momentum(0.5);
+/// let (x, m) = step(&Step::first(&rule)?, 10.0_f32, 0.0, 16.0);
 /// assert_eq!((x, m), (8.0, 16.0)); // 10 - 0.5·√16
-/// assert_eq!(step(&rule, x, m, 8.0), (6.0, 16.0)); // 8 - 0.5·√(0.5·16 + 8)
+/// assert_eq!(step(&Step::later(&rule)?, x, m, 8.0), (6.0, 16.0)); // 8 - 0.5·√(0.5·16 + 8)
+/// # Ok(())
+/// # }
 /// ```
 #[inline]
 #[must_use]
-pub fn step<T: Element>(step: &Step<T>, x: T, m: T, g: T) -> (T, T) {
+pub fn step<T: Float>(step: &Step<T>, x: T, m: T, g: T) -> (T, T) {
     let zero = T::default();
     let g = step.gradient_factor * g;
     let g = if g.abs() > step.clip_value { step.clip_value.copysign(g) } else { g };
@@ -203,7 +178,8 @@ pub fn step<T: Element>(step: &Step<T>, x: T, m: T, g: T) -> (T, T) {
     let (m, u) = if step.momentum == zero {
         (m, direction)
     } else {
-        let m = (step.momentum * m) + (step.share * direction);
+        let m = if step.first { -zero } else { m };
+        let m = (step.momentum * m) + (step.one_minus_dampening * direction);
         (m, if step.nesterov { direction + (step.momentum * m) } else { m })
     };
     let u = if step.power_of == PowerOf::Momentum { power(step.power, u) } else { u };
@@ -217,11 +193,16 @@ pub fn step<T: Element>(step: &Step<T>, x: T, m: T, g: T) -> (T, T) {
 /// ```
 /// assert_eq!(rootstep::reference::bf16_momentum(1.0 + 1.0_f32 / 128.0 + 1.0 / 256.0), 1.015625);
 /// ```
-#[cfg(feature = "half")]
 #[inline]
 #[must_use]
-pub fn bf16_momentum<T: Element>(m: T) -> T {
-    T::from_f32(half::bf16::from_f32(m.to_f32()).to_f32())
+pub fn bf16_momentum<T: Float>(m: T) -> T {
+    let m = m.to_f32();
+    if m.is_nan() {
+        return T::NAN;
+    }
+    let bits = m.to_bits();
+    let nearest = bits + 0x7fff + ((bits >> 16) & 1);
+    T::from_f32(f32::from_bits(nearest & 0xffff_0000))
 }
 
 /// Momentum as int8: what is left of a block of at most 128 elements. f64 is rounded to f32 first,
@@ -239,7 +220,7 @@ pub fn bf16_momentum<T: Element>(m: T) -> T {
 /// assert_eq!(block, [127.0, -1.0, 0.0]);
 /// ```
 #[allow(clippy::cast_possible_truncation, reason = "at most 127, or NaN, which becomes 0")]
-pub fn int8_momentum<T: Element>(block: &mut [T]) {
+pub fn int8_momentum<T: Float>(block: &mut [T]) {
     let nan_or_larger = |a: f32, b: f32| if a.is_nan() || a > b { a } else { b };
     let scale = block.iter().map(|m| m.to_f32().abs()).fold(0.0, nan_or_larger);
     let factor = 127.0 / (scale + 1e-12);
@@ -270,7 +251,7 @@ pub fn int8_momentum<T: Element>(block: &mut [T]) {
 /// assert_eq!((health.max_magnitude, health.zero), (4e200, 1));
 /// ```
 #[must_use]
-pub fn inspect<T: Element>(gradients: &[&[T]]) -> Inspection {
+pub fn inspect<T: Float>(gradients: &[&[T]]) -> Inspection {
     let mut found = Inspection::default();
     for (tensor, gradient) in gradients.iter().enumerate() {
         for (index, value) in gradient.iter().map(|value| value.to_f64()).enumerate() {
@@ -278,8 +259,8 @@ pub fn inspect<T: Element>(gradients: &[&[T]]) -> Inspection {
             found.nan += u64::from(value.is_nan());
             found.infinite += u64::from(value.is_infinite());
             found.zero += u64::from(value == 0.0);
-            let smallest = T::from_bits(T::MIN_POSITIVE_BITS).to_f64();
-            found.subnormal += u64::from(value != 0.0 && value.abs() < smallest);
+            let normal = value.abs() >= T::MIN_POSITIVE.to_f64();
+            found.subnormal += u64::from(value.abs() > 0.0 && !normal);
             found.max_magnitude = found.max_magnitude.max(value.abs()); // NaN is left out.
             if !value.is_finite() && found.first_non_finite.is_none() {
                 found.first_non_finite = Some((tensor, index));

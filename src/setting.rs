@@ -1,14 +1,15 @@
 //! What settings are asked, wherever they are: each check names the setting and what is allowed.
 
-use crate::{Element, Error};
+use crate::error::Error;
+use crate::float::Float;
 
 /// The largest finite value of `T`.
-fn largest<T: Element>() -> f64 {
-    T::from_bits(T::MAX_BITS).to_f64()
+fn largest<T: Float>() -> f64 {
+    T::MAX.to_f64()
 }
 
 /// 0 or more, and finite in `T`.
-pub(crate) fn not_negative<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
+pub(crate) fn not_negative<T: Float>(setting: &'static str, value: f64) -> Result<(), Error> {
     if (0.0..=largest::<T>()).contains(&value) {
         return Ok(());
     }
@@ -16,8 +17,8 @@ pub(crate) fn not_negative<T: Element>(setting: &'static str, value: f64) -> Res
 }
 
 /// Above 0 and finite, when rounded to `T`.
-pub(crate) fn positive<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
-    let rounded = T::nearest(value).to_f64();
+pub(crate) fn positive<T: Float>(setting: &'static str, value: f64) -> Result<(), Error> {
+    let rounded = T::from_f64(value).to_f64();
     if rounded > 0.0 && rounded <= largest::<T>() {
         return Ok(());
     }
@@ -25,22 +26,9 @@ pub(crate) fn positive<T: Element>(setting: &'static str, value: f64) -> Result<
 }
 
 /// In [0, 1), when rounded to `T`: 0.999999999 is 1 in f32.
-pub(crate) fn below_one<T: Element>(setting: &'static str, value: f64) -> Result<(), Error> {
-    if value >= 0.0 && T::nearest(value).to_f64() < 1.0 {
+pub(crate) fn below_one<T: Float>(setting: &'static str, value: f64) -> Result<(), Error> {
+    if value >= 0.0 && T::from_f64(value).to_f64() < 1.0 {
         return Ok(());
     }
     Err(Error::invalid(setting, value, "0 or more, below 1"))
-}
-
-/// `least` or more.
-#[cfg(feature = "learning-rate")]
-pub(crate) fn at_least<N: Copy + PartialOrd + std::fmt::Display>(
-    setting: &'static str,
-    given: N,
-    least: N,
-) -> Result<(), Error> {
-    if given < least {
-        return Err(Error::invalid(setting, given, format!("at least {least}")));
-    }
-    Ok(())
 }

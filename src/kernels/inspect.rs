@@ -1,9 +1,9 @@
 //! The pass that reads gradients and writes nothing: sums, the largest, counts.
 
-use super::Part;
-use super::update::{LanesOf, PREFETCH_AHEAD_BYTES};
+use super::update::{LanesOf, PREFETCH_AHEAD_BYTES, Part};
+use crate::format::{Format, Number};
+use crate::inspection::Inspection;
 use crate::simd::{Kernel, Lanes, Simd, Vector, prefetch};
-use crate::{Element, Inspection};
 
 /// The elements that are summed up on their own before their sum is added to the others. A part of
 /// the specification: the order of a sum decides its rounding.
@@ -31,7 +31,7 @@ pub(crate) struct Findings {
     pub(crate) squares: f64,
 }
 
-impl<T: Element> Kernel for InspectBlock<'_, T> {
+impl<T: Number> Kernel for InspectBlock<'_, T> {
     #[inline(always)]
     fn call<S: Simd>(self, isa: S) {
         let Self { values, scale, findings } = self;
@@ -42,7 +42,7 @@ impl<T: Element> Kernel for InspectBlock<'_, T> {
         };
         findings.squares = pairwise_sum(running.squares);
         let largest = running.largest.into_iter().fold(T::default(), larger);
-        let normal = |smallest: &T| smallest.to_bits() >= T::MIN_POSITIVE_BITS;
+        let normal = |smallest: &T| smallest.bits() >= T::MIN_POSITIVE_BITS;
         // With anything that is not finite, the sum is not.
         findings.inspection = if running.smallest.iter().all(normal) && findings.squares.is_finite()
         {
@@ -57,7 +57,7 @@ impl<T: Element> Kernel for InspectBlock<'_, T> {
     }
 }
 
-impl<T: Element> Part for InspectBlock<'_, T> {
+impl<T: Number> Part for InspectBlock<'_, T> {
     fn bytes(&self) -> usize {
         size_of_val(self.values)
     }
@@ -70,12 +70,12 @@ struct Running<T> {
     smallest: [T; RUNNING_SUMS],
 }
 
-impl<T: Element> Running<T> {
+impl<T: Number> Running<T> {
     /// What there is in `values`, squared after they are multiplied by `factor` if `SCALED`.
     #[inline(always)]
     fn of<S: Simd, const SCALED: bool>(isa: S, values: &[T], factor: f64) -> Self {
         // As many registers of each array are used as a row fills.
-        let infinity = T::Vector::<S>::splat(isa, T::from_bits(T::INFINITY_BITS));
+        let infinity = T::Vector::<S>::splat(isa, T::INFINITY);
         let mut squares = [S::F64::splat(isa, 0.0); RUNNING_SUMS];
         let mut largest = [T::Vector::<S>::splat(isa, T::default()); RUNNING_SUMS];
         let mut smallest = [infinity; RUNNING_SUMS];
@@ -83,15 +83,13 @@ impl<T: Element> Running<T> {
 
         let (rows, rest) = values.as_chunks::<RUNNING_SUMS>();
         for row in rows {
-            // With it, f32 in DRAM took 1.10 times as long as reading alone, without it 1.41 times
-            // (`cargo bench --bench ratios -- inspect`).
             prefetch(row, PREFETCH_AHEAD_BYTES);
-            for (square, value) in squares.iter_mut().zip(T::Wide::<S>::chunks(row).0) {
-                let value = T::widen::<S>(isa, value);
+            for (square, value) in squares.iter_mut().zip(LanesOf::<T, f64, S>::chunks(row).0) {
+                let value = <T as Format<f64>>::load::<S>(isa, value);
                 let value = if SCALED { value.mul(scale) } else { value };
                 *square = square.add(value.mul(value));
             }
-            let registers = LanesOf::<T, S>::chunks(row).0;
+            let registers = LanesOf::<T, T, S>::chunks(row).0;
             for (i, lanes) in registers.iter().enumerate() {
                 let magnitude = T::Vector::<S>::load(isa, lanes).abs();
                 largest[i] = largest[i].larger(magnitude);
@@ -119,19 +117,19 @@ impl<T: Element> Running<T> {
 
 /// Writes as many registers as there is room for.
 #[inline(always)]
-fn store<T: Copy, V: Vector<T>>(registers: &[V; RUNNING_SUMS], room: &mut [T; RUNNING_SUMS]) {
+fn store<V: Vector>(registers: &[V; RUNNING_SUMS], room: &mut [V::Element; RUNNING_SUMS]) {
     for (register, lanes) in registers.iter().zip(V::Lanes::chunks_mut(room).0) {
         register.store(lanes);
     }
 }
 
 /// The larger one; `a` if `b` is NaN.
-fn larger<T: Element>(a: T, b: T) -> T {
+fn larger<T: Number>(a: T, b: T) -> T {
     if b > a { b } else { a }
 }
 
 /// The smaller one; `a` if `b` is NaN.
-fn smaller<T: Element>(a: T, b: T) -> T {
+fn smaller<T: Number>(a: T, b: T) -> T {
     if b < a { b } else { a }
 }
 
@@ -150,14 +148,14 @@ fn pairwise_sum(mut sums: [f64; RUNNING_SUMS]) -> f64 {
 
 /// The counts of a block that has anything to count.
 #[inline(always)]
-fn count<T: Element>(values: &[T]) -> Inspection {
+fn count<T: Number>(values: &[T]) -> Inspection {
     let mut found = Inspection { elements: values.len() as u64, ..Inspection::default() };
     let mut largest = T::Bits::default();
     let mut zeros = T::Bits::default();
     let mut small = T::Bits::default();
     let mut not_finite = T::Bits::default();
     for value in values {
-        let bits = value.abs().to_bits();
+        let bits = value.abs().bits();
         let finite = bits < T::INFINITY_BITS;
         zeros += T::Bits::from(bits == T::Bits::default());
         small += T::Bits::from(bits < T::MIN_POSITIVE_BITS);
@@ -166,7 +164,7 @@ fn count<T: Element>(values: &[T]) -> Inspection {
     }
     found.zero = zeros.into();
     found.subnormal = small.into() - found.zero;
-    found.max_magnitude = T::from_bits(largest).to_f64();
+    found.max_magnitude = T::of_bits(largest).to_f64();
     if not_finite != T::Bits::default() {
         found.nan = values.iter().filter(|value| value.to_f64().is_nan()).count() as u64;
         found.infinite = not_finite.into() - found.nan;

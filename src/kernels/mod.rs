@@ -1,23 +1,22 @@
-//! The operations: each is one expression over registers; the loop and its tail are written once.
+//! The kernels: each operation is one formula over registers; the loop and its tail are written once.
 //!
-//! To add an operation: a type with an [`Operation`] impl here, a scalar one-liner in
-//! `reference.rs`, and a method in `executor.rs`.
+//! How to add an operation: ARCHITECTURE.md.
 
+mod block;
 mod inspect;
 mod operations;
 mod step;
 mod update;
 
 pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
-pub(crate) use operations::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-pub(crate) use step::{INT8_BLOCK, LeanMut, MomentumMut, StepPart};
-pub(crate) use update::{CHUNK_BYTES, Operation, Part, Place, Update};
+pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+pub(crate) use step::StepPart;
+pub(crate) use update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optimizer::Rule;
-    use crate::reference::Step;
+    use crate::optimizer::{MomentumMut, Rule, Step};
 
     /// Work is cut into parts of a chunk, the last one shorter, which know their bytes.
     #[test]
@@ -27,17 +26,17 @@ mod tests {
         let (mut values, gradient) = (vec![1.0_f64; length], vec![1.0_f64; length]);
         let expected = [CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES, REST];
 
-        let (outputs, inputs) = ([&mut values[..]], [&gradient[..]]);
-        let operation = Axpy { alpha: 2.0 };
-        let update = Update { operation, outputs, inputs, place: Place::Near };
+        let (output, inputs) = (&mut values[..], [&gradient[..]]);
+        let (states, working_set): ([&mut [f64]; 0], _) = ([], WorkingSet::Near);
+        let update = Update { operation: Axpy { alpha: 2.0 }, output, states, inputs, working_set };
         assert!(update.chunks(CHUNK_BYTES).map(|part| part.bytes()).eq(expected));
 
         let step = StepPart {
-            step: Step::first(&Rule::sgd(0.1)),
+            step: Step::first(&Rule::sgd(0.1)).unwrap(),
             parameters: &mut values,
             gradient: &gradient,
             momentum: MomentumMut::None,
-            place: Place::Near,
+            working_set,
         };
         assert!(step.chunks().map(|part| part.bytes()).eq(expected));
 

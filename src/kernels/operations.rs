@@ -1,29 +1,19 @@
 //! The operations, each by the formula of its namesake in `reference.rs`.
 
-use super::Operation;
-use crate::Element;
-use crate::simd::{Root, Vector};
+use super::{Block, Operation};
+use crate::format::Number;
 
 /// `out = signed_sqrt(gradient)`
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignedSqrt;
 
-impl<T: Element> Operation<T, 1, 1> for SignedSqrt {
+impl<C: Number> Operation<C, 0, 1> for SignedSqrt {
     const ROOT: bool = true;
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>, const N: usize>(
-        self,
-        _: V::Isa,
-        refined: usize,
-        _: [[V; N]; 1],
-        [mut values]: [[V; N]; 1],
-    ) -> [[V; N]; 1] {
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = Root::of(i, refined).signed_sqrt(*value);
-        }
-        [values]
+    fn apply<B: Block<C>>(self, _: B, []: [B; 0], [gradient]: [B; 1]) -> (B, [B; 0]) {
+        (gradient.signed_sqrt(), [])
     }
 }
 
@@ -31,120 +21,60 @@ impl<T: Element> Operation<T, 1, 1> for SignedSqrt {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignedSqrtInPlace;
 
-impl<T: Element> Operation<T, 1, 0> for SignedSqrtInPlace {
+impl<C: Number> Operation<C, 0, 0> for SignedSqrtInPlace {
     const ROOT: bool = true;
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>, const N: usize>(
-        self,
-        _: V::Isa,
-        refined: usize,
-        [mut values]: [[V; N]; 1],
-        []: [[V; N]; 0],
-    ) -> [[V; N]; 1] {
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = Root::of(i, refined).signed_sqrt(*value);
-        }
-        [values]
+    fn apply<B: Block<C>>(self, values: B, []: [B; 0], []: [B; 0]) -> (B, [B; 0]) {
+        (values.signed_sqrt(), [])
     }
 }
 
 /// `y = y + (alpha * x)`
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Axpy<T> {
-    pub(crate) alpha: T,
+pub(crate) struct Axpy<C> {
+    pub(crate) alpha: C,
 }
 
-impl<T: Element> Operation<T, 1, 1> for Axpy<T> {
+impl<C: Number> Operation<C, 0, 1> for Axpy<C> {
     const ROOT: bool = false;
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>, const N: usize>(
-        self,
-        isa: V::Isa,
-        _: usize,
-        [mut y]: [[V; N]; 1],
-        [x]: [[V; N]; 1],
-    ) -> [[V; N]; 1] {
-        let alpha = V::splat(isa, self.alpha);
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = y.add(alpha.mul(x));
-        }
-        [y]
+    fn apply<B: Block<C>>(self, y: B, []: [B; 0], [x]: [B; 1]) -> (B, [B; 0]) {
+        (y + x.splat(self.alpha) * x, [])
     }
 }
 
 /// `parameter = parameter - (learning_rate * signed_sqrt(gradient))`
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Descend<T> {
-    pub(crate) learning_rate: T,
+pub(crate) struct Descend<C> {
+    pub(crate) learning_rate: C,
 }
 
-impl<T: Element> Operation<T, 1, 1> for Descend<T> {
+impl<C: Number> Operation<C, 0, 1> for Descend<C> {
     const ROOT: bool = true;
     const IN_PLACE: bool = true;
 
     #[inline(always)]
-    fn apply<V: Vector<T>, const N: usize>(
-        self,
-        isa: V::Isa,
-        refined: usize,
-        [mut parameter]: [[V; N]; 1],
-        [gradient]: [[V; N]; 1],
-    ) -> [[V; N]; 1] {
-        let learning_rate = V::splat(isa, self.learning_rate);
-        for (i, parameter) in parameter.iter_mut().enumerate() {
-            let root = Root::of(i, refined).signed_sqrt(gradient[i]);
-            *parameter = parameter.sub(learning_rate.mul(root));
-        }
-        [parameter]
+    fn apply<B: Block<C>>(self, parameter: B, []: [B; 0], [gradient]: [B; 1]) -> (B, [B; 0]) {
+        (parameter - parameter.splat(self.learning_rate) * gradient.signed_sqrt(), [])
     }
 }
 
 /// `out = parameter - (learning_rate * signed_sqrt(gradient))`
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct DescendInto<T> {
-    pub(crate) learning_rate: T,
+pub(crate) struct DescendInto<C> {
+    pub(crate) learning_rate: C,
 }
 
-impl<T: Element> Operation<T, 1, 2> for DescendInto<T> {
+impl<C: Number> Operation<C, 0, 2> for DescendInto<C> {
     const ROOT: bool = true;
     const IN_PLACE: bool = false;
 
     #[inline(always)]
-    fn apply<V: Vector<T>, const N: usize>(
-        self,
-        isa: V::Isa,
-        refined: usize,
-        _: [[V; N]; 1],
-        [parameter, gradient]: [[V; N]; 2],
-    ) -> [[V; N]; 1] {
-        let Self { learning_rate } = self;
-        Descend { learning_rate }.apply(isa, refined, [parameter], [gradient])
-    }
-}
-
-/// `out = y + (alpha * x)`: the traffic of [`DescendInto`] without its root, for the benches.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct AxpyInto<T> {
-    pub(crate) alpha: T,
-}
-
-impl<T: Element> Operation<T, 1, 2> for AxpyInto<T> {
-    const ROOT: bool = false;
-    const IN_PLACE: bool = false;
-
-    #[inline(always)]
-    fn apply<V: Vector<T>, const N: usize>(
-        self,
-        isa: V::Isa,
-        refined: usize,
-        _: [[V; N]; 1],
-        [y, x]: [[V; N]; 2],
-    ) -> [[V; N]; 1] {
-        let Self { alpha } = self;
-        Axpy { alpha }.apply(isa, refined, [y], [x])
+    fn apply<B: Block<C>>(self, _: B, []: [B; 0], [x, g]: [B; 2]) -> (B, [B; 0]) {
+        Descend { learning_rate: self.learning_rate }.apply(x, [], [g])
     }
 }

@@ -1,64 +1,60 @@
 //! The loop: applies an operation to whole slices.
 
-use crate::element::Sealed;
+use super::block::{Block, Registers};
+use crate::format::{Format, Number, Stored};
+use crate::level::Level;
 use crate::simd::{Kernel, Lanes, Portable, Scalar, Simd, Streaming, Vector, prefetch};
-use crate::{Element, Level};
 use std::sync::OnceLock;
 use std::{array, iter};
 
-/// What happens to the elements of the outputs, as an expression over registers.
-pub(crate) trait Operation<T: Element, const OUTPUTS: usize, const INPUTS: usize>:
+/// What happens to the elements of the output and of the states that go with it, as an expression over
+/// numbers of type `C`.
+pub(crate) trait Operation<C, const STATES: usize, const INPUTS: usize>:
     Copy + Send + Sync
 {
-    /// The new values of `N` registers of each output, from their `old` values and the inputs. An
-    /// operation that ignores `old` costs no read of it; one that takes square roots takes the first
-    /// `refined` by the multiply-add units.
-    fn apply<V: Vector<T>, const N: usize>(
+    /// The new values, from the `old` ones and the inputs.
+    fn apply<B: Block<C>>(
         self,
-        isa: V::Isa,
-        refined: usize,
-        old: [[V; N]; OUTPUTS],
-        inputs: [[V; N]; INPUTS],
-    ) -> [[V; N]; OUTPUTS];
+        old: B,
+        states: [B; STATES],
+        inputs: [B; INPUTS],
+    ) -> (B, [B; STATES]);
 
     /// Whether it takes a square root. A core waiting for roots reaches the next loads too late to
     /// keep the memory busy, so the loop prefetches for it.
     const ROOT: bool;
 
-    /// Whether `apply` uses `old`: whether the operation works in place.
+    /// Whether `old` is read: whether the operation works in place.
     const IN_PLACE: bool;
 }
 
-/// An operation and the slices it is applied to:
-/// `outputs[..][i] = operation(outputs[..][i], inputs[..][i])`.
+/// An operation and the slices it is applied to: parameters and gradients of `X`, states of `M`, all
+/// computed in the one type that `X` is computed in.
 #[derive(Debug)]
-pub(crate) struct Update<'a, T, O, const OUTPUTS: usize, const INPUTS: usize> {
+pub(crate) struct Update<'a, X, M, O, const STATES: usize, const INPUTS: usize> {
     pub(crate) operation: O,
-    /// At least one; each as long as the first.
-    pub(crate) outputs: [&'a mut [T]; OUTPUTS],
-    /// Each as long as the outputs.
-    pub(crate) inputs: [&'a [T]; INPUTS],
+    pub(crate) output: &'a mut [X],
+    /// Each as long as the output, and so are the inputs.
+    pub(crate) states: [&'a mut [M]; STATES],
+    pub(crate) inputs: [&'a [X]; INPUTS],
     /// Where the slices are.
-    pub(crate) place: Place,
+    pub(crate) working_set: WorkingSet,
 }
 
 /// Where the slices of a call are, as their length tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum WorkingSet {
     /// In the caches near the core, as far as anyone knows.
     Near,
     /// Beyond those.
     Far,
-    /// Beyond all caches: what is written is evicted before anyone reads it again.
-    ///
-    /// `cargo bench --bench ratios -- 'out of place'`, 32 MiB of last-level cache: from twice that
-    /// size on, streaming stores took 0.63 to 0.9 times as long as plain ones; at 1 to 1.5 times,
-    /// where a part of the slices stays in the cache, up to 1.3 times as long.
+    /// Beyond all caches: what is written is evicted before anyone reads it again. (From twice their
+    /// size on; where a part of the slices stays in the cache, stores past it cost time.)
     Memory,
 }
 
-impl Place {
-    /// Where slices of this many bytes are, taken together.
+impl WorkingSet {
+    /// The working set of slices of this many bytes, taken together.
     #[inline]
     pub(crate) fn of(bytes: usize) -> Self {
         if bytes < FAR_BYTES {
@@ -71,8 +67,7 @@ impl Place {
     }
 }
 
-impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize> Kernel
-    for Update<'_, T, O, OUTPUTS, INPUTS>
+impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>, const STATES: usize, const INPUTS: usize> Kernel for Update<'_, X, M, O, STATES, INPUTS>
 {
     /// Registers of the widest kind while they fit, then those of 128 bits, then single elements.
     /// Each lane computes the same expression at every width, so an element's result does not
@@ -82,20 +77,19 @@ impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const I
     /// the shared lanes would be updated twice.
     #[inline(always)]
     fn call<S: Simd>(self, isa: S) {
-        let rest = match self.place {
-            Place::Near => self.whole_registers::<S, false, false>(isa),
-            Place::Memory if !O::IN_PLACE => self.aligned().whole_registers::<S, true, true>(isa),
-            Place::Far | Place::Memory => self.whole_registers::<S, true, false>(isa),
+        let rest = match self.working_set {
+            WorkingSet::Near => self.whole_registers::<S, false, false>(isa),
+            WorkingSet::Memory if !O::IN_PLACE => self.aligned().whole_registers::<S, true, true>(isa),
+            WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S, true, false>(isa),
         };
-        rest.narrow();
+        rest.tail();
     }
 }
 
-impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize> Part
-    for Update<'_, T, O, OUTPUTS, INPUTS>
+impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>, const STATES: usize, const INPUTS: usize> Part for Update<'_, X, M, O, STATES, INPUTS>
 {
     fn bytes(&self) -> usize {
-        size_of_val(self.outputs[0])
+        size_of_val(self.output)
     }
 }
 
@@ -130,31 +124,28 @@ impl<I: Iterator<Item: Kernel>> Kernel for Each<I> {
 /// Registers in an unrolled block: enough to hide the latency of an addition behind the others.
 const BLOCK: usize = 4;
 
-/// How far ahead of the loop to prefetch. `cargo bench --bench ratios -- DRAM`, one thread, AVX2: a
-/// step took 1.14 times as long as an axpy of the same traffic without it, 1.07 to 1.10 times with
-/// it, 2 KiB ahead; 1.5 and 4 KiB were about as good, 8 and 16 KiB worse. An axpy itself gains
-/// nothing, and in the caches loses up to 1.3 times.
+/// How far ahead of the loop to prefetch, where the slices are beyond the caches near the core and a root
+/// delays the loads. (An axpy gains nothing, and nothing gains in the caches.)
 pub(super) const PREFETCH_AHEAD_BYTES: usize = 2048;
 
-/// Slices of this many bytes or more, taken together, are beyond what the caches near the core
-/// hold. In place, prefetching costs nothing measurable below; out of place it took up to 1.1 times
-/// as long.
+/// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
 const FAR_BYTES: usize = 16 << 20;
 
 /// A cache line, the unit of transfer to memory.
 const LINE_BYTES: usize = 64;
 
-/// A register of `S` in memory.
-pub(super) type LanesOf<T, S> = <<T as Sealed>::Vector<S> as Vector<T>>::Lanes;
+/// A register of `S`, and its elements of `M` in memory.
+type Register<C, S> = <C as Number>::Vector<S>;
+pub(super) type LanesOf<M, C, S> = <M as Format<C>>::Lanes<S>;
 
-impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const INPUTS: usize>
-    Update<'_, T, O, OUTPUTS, INPUTS>
+impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>, const STATES: usize, const INPUTS: usize>
+    Update<'_, X, M, O, STATES, INPUTS>
 {
-    /// The same update in parts of `bytes` of an output; the last may be shorter.
+    /// The same update in parts of `bytes` of the output; the last may be shorter.
     pub(crate) fn chunks(mut self, bytes: usize) -> impl Iterator<Item = Self> + Send {
-        let length = bytes / size_of::<T>();
+        let length = bytes / size_of::<X>();
         iter::from_fn(move || {
-            let length = length.min(self.outputs[0].len());
+            let length = length.min(self.output.len());
             (length > 0).then(|| self.split_off(length))
         })
     }
@@ -162,26 +153,26 @@ impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const I
     /// Takes the first `length` elements away.
     #[inline(always)]
     fn split_off(&mut self, length: usize) -> Self {
-        let Self { operation, place, .. } = *self;
-        let outputs = self.outputs.each_mut().map(|output| take_front(output, length));
+        let Self { operation, working_set, .. } = *self;
+        let output = take_front(&mut self.output, length);
+        let states = self.states.each_mut().map(|state| take_front(state, length));
         let inputs = self.inputs.map(|input| &input[..length]);
         self.inputs = self.inputs.map(|input| &input[length..]);
-        Self { operation, outputs, inputs, place }
+        Self { operation, output, states, inputs, working_set }
     }
 
     /// Updates the front of the slices up to where the output is aligned to a cache line, and
     /// returns the rest.
     #[inline(always)]
     fn aligned(mut self) -> Self {
-        let output = &self.outputs[0];
-        let front = output.as_ptr().align_offset(LINE_BYTES).min(output.len());
-        self.split_off(front).narrow();
+        let front = self.output.as_ptr().align_offset(LINE_BYTES).min(self.output.len());
+        self.split_off(front).tail();
         self
     }
 
     /// Updates slices too short for wide registers.
     #[inline(always)]
-    pub(crate) fn narrow(self) {
+    pub(crate) fn tail(self) {
         self.whole_registers::<Portable, false, false>(Portable)
             .whole_registers::<Scalar, false, false>(Scalar);
     }
@@ -189,44 +180,55 @@ impl<T: Element, O: Operation<T, OUTPUTS, INPUTS>, const OUTPUTS: usize, const I
     /// Updates the front of the slices in whole registers of `S`, and returns the rest.
     #[inline(always)]
     fn whole_registers<S: Simd, const PREFETCH: bool, const STREAM: bool>(self, isa: S) -> Self {
-        let Self { operation, mut outputs, inputs, place } = self;
-        let length = outputs[0].len();
-        let inputs = inputs.map(|input| LanesOf::<T, S>::chunks(&input[..length]));
+        let Self { operation, output, mut states, inputs, working_set } = self;
+        let length = output.len();
+        let inputs = inputs.map(|input| LanesOf::<X, X::Compute, S>::chunks(&input[..length]));
         let input_blocks = inputs.map(|(registers, _)| registers.as_chunks::<BLOCK>());
-        let mut registers =
-            outputs.each_mut().map(|output| LanesOf::<T, S>::chunks_mut(&mut output[..length]).0);
-        let mut blocks = registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().0);
+        let (registers, rest) = LanesOf::<X, X::Compute, S>::chunks_mut(&mut output[..length]);
+        let (blocks, singles) = registers.as_chunks_mut::<BLOCK>();
+        let mut state_registers = states
+            .each_mut()
+            .map(|state| LanesOf::<M, X::Compute, S>::chunks_mut(&mut state[..length]).0);
+        let mut state_blocks =
+            state_registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().0);
 
-        let share = match (O::ROOT, PREFETCH && !STREAM) {
+        let refined = match (O::ROOT, PREFETCH && !STREAM) {
             (false, _) => 0,
-            (true, false) => T::Vector::<S>::REFINED_OF_FOUR,
-            (true, true) => T::Vector::<S>::REFINED_OF_FOUR_FAR,
+            (true, false) => Register::<X::Compute, S>::REFINED_OF_FOUR,
+            (true, true) => Register::<X::Compute, S>::REFINED_OF_FOUR_FAR,
         };
         let streaming = if STREAM { Some(Streaming::start()) } else { None };
-        for b in 0..blocks[0].len() {
-            let outputs = blocks.each_mut().map(|blocks| &mut blocks[b]);
+        for b in 0..blocks.len() {
+            let output = &mut blocks[b];
+            let states = state_blocks.each_mut().map(|blocks| &mut blocks[b]);
             let inputs = input_blocks.map(|(blocks, _)| &blocks[b]);
             if PREFETCH && O::ROOT {
                 if O::IN_PLACE {
-                    for output in &outputs {
-                        prefetch(*output, PREFETCH_AHEAD_BYTES);
-                    }
+                    prefetch(output, PREFETCH_AHEAD_BYTES);
+                }
+                for state in &states {
+                    prefetch(*state, PREFETCH_AHEAD_BYTES);
                 }
                 for input in inputs {
                     prefetch(input, PREFETCH_AHEAD_BYTES);
                 }
             }
-            apply_to_block(isa, share, operation, outputs, inputs, streaming.as_ref());
+            apply_to_block::<X, M, O, S, _, _, _>(
+                isa, refined, operation, output, states, inputs, streaming.as_ref(),
+            );
         }
-        let mut singles =
-            registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().1);
-        for i in 0..singles[0].len() {
-            let outputs = singles.each_mut().map(|singles| array::from_mut(&mut singles[i]));
+        let mut state_singles =
+            state_registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().1);
+        for i in 0..singles.len() {
+            let output = array::from_mut(&mut singles[i]);
+            let states = state_singles.each_mut().map(|singles| array::from_mut(&mut singles[i]));
             let inputs = input_blocks.map(|(_, singles)| array::from_ref(&singles[i]));
-            apply_to_block(isa, 0, operation, outputs, inputs, streaming.as_ref());
+            apply_to_block::<X, M, O, S, _, _, _>(
+                isa, 0, operation, output, states, inputs, streaming.as_ref(),
+            );
         }
-        let outputs = outputs.map(|output| LanesOf::<T, S>::chunks_mut(output).1);
-        Self { operation, outputs, inputs: inputs.map(|(_, rest)| rest), place }
+        let states = states.map(|state| LanesOf::<M, X::Compute, S>::chunks_mut(state).1);
+        Self { operation, output: rest, states, inputs: inputs.map(|(_, rest)| rest), working_set }
     }
 }
 
@@ -244,47 +246,54 @@ pub(super) fn take_front<'a, E>(slice: &mut &'a mut [E], length: usize) -> &'a m
 /// too, where the CPU takes their addresses for the same.)
 #[inline(always)]
 fn apply_to_block<
-    T: Element,
-    O: Operation<T, OUTPUTS, INPUTS>,
+    X: Stored,
+    M: Format<X::Compute>,
+    O: Operation<X::Compute, STATES, INPUTS>,
     S: Simd,
-    const OUTPUTS: usize,
+    const STATES: usize,
     const INPUTS: usize,
     const N: usize,
 >(
     isa: S,
     refined: usize,
     operation: O,
-    outputs: [&mut [LanesOf<T, S>; N]; OUTPUTS],
-    inputs: [&[LanesOf<T, S>; N]; INPUTS],
+    output: &mut [LanesOf<X, X::Compute, S>; N],
+    states: [&mut [LanesOf<M, X::Compute, S>; N]; STATES],
+    inputs: [&[LanesOf<X, X::Compute, S>; N]; INPUTS],
     streaming: Option<&Streaming>,
 ) {
-    let zeros = [T::Vector::<S>::splat(isa, T::default()); N];
-    let (mut old, mut loaded) = ([zeros; OUTPUTS], [zeros; INPUTS]);
-    for (old, output) in old.iter_mut().zip(&outputs) {
-        load::<T, S, N>(isa, old, output);
+    let zero = Register::<X::Compute, S>::splat(isa, X::Compute::default());
+    let zeros = Registers { isa, refined, all: [zero; N] };
+    let mut old = zeros;
+    if O::IN_PLACE {
+        load::<X, X::Compute, S, N>(isa, &mut old, output);
+    }
+    let (mut old_states, mut loaded) = ([zeros; STATES], [zeros; INPUTS]);
+    for (old, state) in old_states.iter_mut().zip(&states) {
+        load::<M, X::Compute, S, N>(isa, old, state);
     }
     for (loaded, input) in loaded.iter_mut().zip(inputs) {
-        load::<T, S, N>(isa, loaded, input);
+        load::<X, X::Compute, S, N>(isa, loaded, input);
     }
-    let new = operation.apply(isa, refined, old, loaded);
-    for (new, output) in new.into_iter().zip(outputs) {
-        for (new, lanes) in new.into_iter().zip(output) {
-            match streaming {
-                Some(streaming) => new.stream(lanes, streaming),
-                None => new.store(lanes),
-            }
+    let (new, new_states) = operation.apply(old, old_states, loaded);
+    for (new, lanes) in new.all.into_iter().zip(output) {
+        <X as Format<X::Compute>>::store::<S>(new, lanes, streaming);
+    }
+    for (new, state) in new_states.into_iter().zip(states) {
+        for (new, lanes) in new.all.into_iter().zip(state) {
+            <M as Format<X::Compute>>::store::<S>(new, lanes, None);
         }
     }
 }
 
 #[inline(always)]
-fn load<T: Element, S: Simd, const N: usize>(
+fn load<M: Format<C>, C: Number, S: Simd, const N: usize>(
     isa: S,
-    registers: &mut [T::Vector<S>; N],
-    block: &[LanesOf<T, S>; N],
+    registers: &mut Registers<Register<C, S>, N>,
+    block: &[LanesOf<M, C, S>; N],
 ) {
-    for (register, lanes) in registers.iter_mut().zip(block) {
-        *register = T::Vector::<S>::load(isa, lanes);
+    for (register, lanes) in registers.all.iter_mut().zip(block) {
+        *register = <M as Format<C>>::load::<S>(isa, lanes);
     }
 }
 
@@ -316,7 +325,7 @@ mod tests {
 
     /// Applies `operation` as if the slices were at each place, at every length over two of the
     /// widest blocks and every offset within a cache line.
-    fn check<T: Element, O: Operation<T, 1, INPUTS>, const INPUTS: usize>(
+    fn check<T: Number, O: Operation<T, 0, INPUTS>, const INPUTS: usize>(
         operation: O,
         specified: impl Fn(T, [T; INPUTS]) -> T,
     ) {
@@ -324,14 +333,14 @@ mod tests {
         let old: Vec<T> = (0..200).map(|i| value(i * 31 % 200)).collect();
         let input: Vec<Vec<T>> =
             (0..INPUTS).map(|k| (0..200).map(|i| value(i * (k + 3) % 200)).collect()).collect();
-        for place in [Place::Near, Place::Far, Place::Memory] {
+        for place in [WorkingSet::Near, WorkingSet::Far, WorkingSet::Memory] {
             for &level in Level::available() {
                 for (offset, length) in (0..16).flat_map(|o| (0..180).map(move |l| (o, l))) {
                     let range = offset..offset + length;
                     let mut output = old.clone();
                     let inputs = std::array::from_fn(|k| &input[k][range.clone()]);
-                    let outputs = [&mut output[range.clone()]];
-                    level.run(Update { operation, outputs, inputs, place });
+                    let written = &mut output[range.clone()];
+                    level.run(Update::<T, T, O, 0, INPUTS> { operation, output: written, states: [], inputs, working_set });
                     for i in 0..200 {
                         let new = specified(old[i], std::array::from_fn(|k| input[k][i]));
                         let expected = if range.contains(&i) { new } else { old[i] };
@@ -345,7 +354,7 @@ mod tests {
         }
     }
 
-    fn every_place_gives_the_same_bits<T: Element>() {
+    fn every_place_gives_the_same_bits<T: Number>() {
         let rate = T::nearest(0.3);
         check(SignedSqrt, |_, [g]: [T; 1]| reference::signed_sqrt(g));
         check(SignedSqrtInPlace, |x: T, []| reference::signed_sqrt(x));
@@ -365,13 +374,48 @@ mod tests {
         every_place_gives_the_same_bits::<f64>();
     }
 
+    /// bf16 in memory, f32 in registers: the specified f32, rounded once more.
+    #[test]
+    fn bf16_parameters_and_gradients() {
+        use half::bf16;
+        let value = |i: usize, k: usize| {
+            bf16::from_f32(match (i * k) % 41 {
+                0 => f32::NAN,
+                1 => f32::INFINITY,
+                2 => -0.0,
+                3 => 1e-40,
+                n => (n as f32 - 20.3) * 10_f32.powi((i % 7) as i32 - 3),
+            })
+        };
+        for place in [WorkingSet::Near, WorkingSet::Far, WorkingSet::Memory] {
+            for &level in Level::available() {
+                for length in 0..180 {
+                    let g: Vec<bf16> = (0..length).map(|i| value(i, 7)).collect();
+                    let old: Vec<bf16> = (0..length).map(|i| value(i, 5)).collect();
+                    let mut m: Vec<f32> = (0..length).map(|i| value(i, 3).to_f32() * 1.1).collect();
+                    let old_m = m.clone();
+                    let mut x = old.clone();
+                    let rule = crate::optimizer::Rule::powerstep(0.3).with_weight_decay(0.1);
+                    let step = reference::Step::<f32>::later(&rule);
+                    level.run(Update { operation: step, output: &mut x[..], states: [&mut m[..]], inputs: [&g[..]], working_set });
+                    for i in 0..length {
+                        let (ex, em) = reference::step(&step, old[i].to_f32(), old_m[i], g[i].to_f32());
+                        let ex = bf16::from_f32(ex);
+                        assert!(x[i].to_bits() == ex.to_bits() || (x[i].is_nan() && ex.is_nan()), "{level} {place:?} {i}: {} {ex}", x[i]);
+                        assert!(m[i].to_bits() == em.to_bits() || (m[i].is_nan() && em.is_nan()));
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn places_follow_the_caches() {
-        assert_eq!(Place::of(FAR_BYTES - 1), Place::Near);
-        assert_eq!(Place::of(FAR_BYTES), Place::Far);
+        assert_eq!(WorkingSet::of(FAR_BYTES - 1), WorkingSet::Near);
+        assert_eq!(WorkingSet::of(FAR_BYTES), WorkingSet::Far);
         let beyond_all = FAR_BYTES.max(2 * last_level_cache_bytes());
-        assert_eq!(Place::of(beyond_all), Place::Memory);
-        assert_ne!(Place::of(beyond_all - 1), Place::Memory);
+        assert_eq!(WorkingSet::of(beyond_all), WorkingSet::Memory);
+        assert_ne!(WorkingSet::of(beyond_all - 1), WorkingSet::Memory);
         // A last-level cache is neither tiny nor larger than any that was ever built.
         assert!((256 << 10..16 << 30).contains(&last_level_cache_bytes()));
     }

@@ -1,21 +1,21 @@
 //! AVX2 with FMA: registers of 256 bits.
 
-use super::refine::{self, Fused};
-use super::{Kernel, Simd, Streaming, Vector, Widening};
+use super::refine::{self, Refine};
+use super::token::{Proof, intrinsics};
+use super::{Avx2, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
+use crate::float::Bf16;
 use std::arch::x86_64::*;
 
-/// The token of AVX2. Its private field makes [`Avx2::detect`] the only way to get one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Avx2(());
-
-impl Avx2 {
-    /// The token, where the CPU and the operating system support AVX2 and FMA. (All CPUs with AVX2
-    /// but one line of VIA's have both.)
-    pub(crate) fn detect() -> Option<Self> {
-        let both = std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("fma");
-        both.then_some(Self(()))
-    }
+/// Runs code compiled for AVX2 and FMA, given a proof that the machine has them.
+macro_rules! avx2 {
+    ($proof:expr, ($($argument:ident: $type:ty = $value:expr),*) -> $result:ty $body:block) => {{
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        fn with_features($($argument: $type),*) -> $result $body
+        Proof::<Avx2>::proves($proof);
+        // SAFETY: the proof exists only where `Avx2::detect` found avx2 and fma, the features needed.
+        unsafe { with_features($($value),*) }
+    }};
 }
 
 impl Simd for Avx2 {
@@ -28,16 +28,34 @@ impl Simd for Avx2 {
         fn enter<K: Kernel>(isa: Avx2, kernel: K) {
             kernel.call(isa);
         }
-        // SAFETY: `self` exists only where `detect` found avx2 and fma, which `enter` needs.
+        // SAFETY: `self` exists only where `detect` found avx2 and fma, the features needed.
         unsafe { enter(self, kernel) }
     }
+}
+
+/// Writes a register past the caches if the memory, of its size, is aligned to it.
+#[inline(always)]
+fn stream<T>(proof: impl Proof<Avx2>, register: __m256i, lanes: &mut T) -> bool {
+    const { assert!(size_of::<T>() == size_of::<__m256i>()) };
+    let address = std::ptr::from_mut(lanes).cast::<__m256i>();
+    let aligned = address.is_aligned();
+    if aligned {
+        avx2!(proof, (address: *mut __m256i = address, register: __m256i = register) -> () {
+            // SAFETY: the address comes from a reference to as many bytes, and is aligned.
+            unsafe { _mm256_stream_si256(address, register) }
+        });
+    }
+    aligned
 }
 
 /// Eight f32. Made from an [`Avx2`] token or from another register only.
 #[derive(Debug, Clone, Copy)]
 pub struct F32x8(__m256);
 
-impl Vector<f32> for F32x8 {
+impl Proof<Avx2> for F32x8 {}
+
+impl Vector for F32x8 {
+    type Element = f32;
     type Isa = Avx2;
     type Lanes = [f32; 8];
 
@@ -53,80 +71,56 @@ impl Vector<f32> for F32x8 {
     fn store(self, lanes: &mut Self::Lanes) {
         *lanes = bytemuck::cast(self.0);
     }
+    // The ordering of the write is the business of the `Streaming` value, which outlives it.
     #[inline(always)]
     fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        let address = lanes.as_mut_ptr();
-        if address.addr() % align_of::<__m256>() != 0 {
-            return self.store(lanes);
+        if !stream(self, bytemuck::cast(self.0), lanes) {
+            self.store(lanes);
         }
-        // SAFETY: `self` was made from a token, which proves avx; `lanes` has the length of the
-        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
-        // and orders it before all that follows when it is dropped.
-        unsafe { _mm256_stream_ps(address, self.0) }
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_add_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_sub_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_mul_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_div_ps(self.0, other.0) })
     }
     // The maximum and the minimum are their second operand where one is NaN.
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_max_ps(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_min_ps(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn abs(value: __m256) -> __m256 {
-            _mm256_andnot_ps(_mm256_set1_ps(-0.0), value)
-        }
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { abs(self.0) })
-    }
-    #[inline(always)]
-    fn clamp_magnitude(self, limit: Self) -> Self {
-        // The minimum and the maximum are their second operand where one is NaN.
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn clamp(value: __m256, limit: __m256) -> __m256 {
+    intrinsics! { avx2, __m256:
+        add(a, b) { _mm256_add_ps(a, b) }
+        sub(a, b) { _mm256_sub_ps(a, b) }
+        mul(a, b) { _mm256_mul_ps(a, b) }
+        div(a, b) { _mm256_div_ps(a, b) }
+        larger(a, b) { _mm256_max_ps(b, a) }
+        smaller(a, b) { _mm256_min_ps(b, a) }
+        abs(a) { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+        clamp_magnitude(a, limit) {
             let lowest = _mm256_xor_ps(limit, _mm256_set1_ps(-0.0));
-            _mm256_max_ps(lowest, _mm256_min_ps(limit, value))
+            _mm256_max_ps(lowest, _mm256_min_ps(limit, a))
         }
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { clamp(self.0, limit.0) })
-    }
-    #[inline(always)]
-    fn signed_sqrt(self) -> Self {
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn signed_sqrt(g: __m256) -> __m256 {
+        signed_sqrt(g) {
             let sign = _mm256_and_ps(g, _mm256_set1_ps(-0.0));
             _mm256_or_ps(_mm256_sqrt_ps(_mm256_xor_ps(g, sign)), sign)
         }
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { signed_sqrt(self.0) })
+    }
+}
+
+impl Memory<Bf16> for F32x8 {
+    type Packed = [Bf16; 8];
+
+    #[inline(always)]
+    fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
+        Self(avx2!(isa, (upper: __m128i = bytemuck::cast(*packed)) -> __m256 {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(upper)))
+        }))
+    }
+    #[inline(always)]
+    fn pack(self, packed: &mut Self::Packed) {
+        *packed = bytemuck::cast(avx2!(self, (value: __m256 = self.0) -> __m128i {
+            let bits = _mm256_castps_si256(value);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let almost_half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
+            let rounded = _mm256_blendv_epi8(_mm256_add_epi32(bits, almost_half), quiet, nan);
+            let upper = _mm256_srli_epi32::<16>(rounded);
+            // Packing works within halves of the register; the permutation brings them together.
+            let packed = _mm256_packus_epi32(upper, upper);
+            _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed))
+        }));
     }
 }
 
@@ -134,7 +128,10 @@ impl Vector<f32> for F32x8 {
 #[derive(Debug, Clone, Copy)]
 pub struct F64x4(__m256d);
 
-impl Vector<f64> for F64x4 {
+impl Proof<Avx2> for F64x4 {}
+
+impl Vector for F64x4 {
+    type Element = f64;
     type Isa = Avx2;
     type Lanes = [f64; 4];
 
@@ -152,104 +149,58 @@ impl Vector<f64> for F64x4 {
     }
     #[inline(always)]
     fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        let address = lanes.as_mut_ptr();
-        if address.addr() % align_of::<__m256d>() != 0 {
-            return self.store(lanes);
+        if !stream(self, bytemuck::cast(self.0), lanes) {
+            self.store(lanes);
         }
-        // SAFETY: `self` was made from a token, which proves avx; `lanes` has the length of the
-        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
-        // and orders it before all that follows when it is dropped.
-        unsafe { _mm256_stream_pd(address, self.0) }
     }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_add_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_sub_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_mul_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_div_pd(self.0, other.0) })
-    }
-    // The maximum and the minimum are their second operand where one is NaN.
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_max_pd(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { _mm256_min_pd(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn abs(value: __m256d) -> __m256d {
-            _mm256_andnot_pd(_mm256_set1_pd(-0.0), value)
-        }
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { abs(self.0) })
-    }
-    #[inline(always)]
-    fn clamp_magnitude(self, limit: Self) -> Self {
-        // The minimum and the maximum are their second operand where one is NaN.
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn clamp(value: __m256d, limit: __m256d) -> __m256d {
+    intrinsics! { avx2, __m256d:
+        add(a, b) { _mm256_add_pd(a, b) }
+        sub(a, b) { _mm256_sub_pd(a, b) }
+        mul(a, b) { _mm256_mul_pd(a, b) }
+        div(a, b) { _mm256_div_pd(a, b) }
+        larger(a, b) { _mm256_max_pd(b, a) }
+        smaller(a, b) { _mm256_min_pd(b, a) }
+        abs(a) { _mm256_andnot_pd(_mm256_set1_pd(-0.0), a) }
+        clamp_magnitude(a, limit) {
             let lowest = _mm256_xor_pd(limit, _mm256_set1_pd(-0.0));
-            _mm256_max_pd(lowest, _mm256_min_pd(limit, value))
+            _mm256_max_pd(lowest, _mm256_min_pd(limit, a))
         }
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { clamp(self.0, limit.0) })
-    }
-    #[inline(always)]
-    fn signed_sqrt(self) -> Self {
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn signed_sqrt(g: __m256d) -> __m256d {
+        signed_sqrt(g) {
             let sign = _mm256_and_pd(g, _mm256_set1_pd(-0.0));
             _mm256_or_pd(_mm256_sqrt_pd(_mm256_xor_pd(g, sign)), sign)
         }
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { signed_sqrt(self.0) })
     }
 
-    /// On a Zen 3, in L1 and L2, a `signed_sqrt` took 0.77 to 0.81 times as long with one refined as
-    /// with none, a `descend` 0.80 to 0.83. More fill the scheduler with roots. In memory, out of
-    /// place, a `signed_sqrt` took 0.82 times as long; in place, a `descend` 1.13 times as long as an
-    /// axpy, against 1.07 with none: none there.
-    ///
-    /// `F32x8` has none at all. Estimates within 1.5·2^-12 need a step of higher order for the proof
-    /// (nine operations), and with one refined of four a `signed_sqrt` took 0.8 times as long, but a
-    /// `descend` 0.96 to 1.05; with two, up to 1.5 times.
+    // In place beyond the caches it pays nothing, and `F32x8` has none at all: the step of higher order
+    // that its proof would need fills the multiply-add units.
     const REFINED_OF_FOUR: usize = 1;
 
     #[inline(always)]
-    fn signed_sqrt_refined(self) -> Self {
+    fn signed_sqrt_refined(self, isa: Avx2) -> Self {
+        refine::signed_sqrt::<_, { refine::F64_STEPS_FROM_AVX2 }>(isa, self)
+    }
+}
+
+impl Refine for F64x4 {
+    const HALF: f64 = 0.5;
+
+    intrinsics! { avx2, __m256d:
+        add_product(c, a, b) { _mm256_fmadd_pd(a, b, c) }
+        sub_product(c, a, b) { _mm256_fnmadd_pd(a, b, c) }
+        copysign(a, sign) { _mm256_or_pd(a, _mm256_and_pd(_mm256_set1_pd(-0.0), sign)) }
+    }
+
+    /// `vrsqrtps` of the nearest f32. The conversion is within 2^-24, which halves under the root, and
+    /// the estimate of f32 within 1.5·2^-12 (Intel and AMD document the same bound): together within
+    /// 1.5·2^-12 + 2^-24.
+    #[inline(always)]
+    fn estimate(self) -> (Self, bool) {
         /// From here on, the conversion to f32 is normal and so is its estimate.
         const LOWEST: f64 = f64::from_bits((1023 - 100) << 52);
         /// From here on, the conversion to f32 may overflow.
         const TOO_HIGH: f64 = f64::from_bits((1023 + 127) << 52);
 
-        /// Magnitudes, estimates of 1/√ within 1.5·2^-12 + 2^-24, and whether they are good: the
-        /// conversion to f32 is within 2^-24, which halves under the root, and `vrsqrtps` is within
-        /// 1.5·2^-12 (Intel and AMD document the same bound).
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn estimate(g: __m256d) -> (__m256d, __m256d, bool) {
-            let a = _mm256_andnot_pd(_mm256_set1_pd(-0.0), g);
+        let (estimate, good) = avx2!(self, (a: __m256d = self.0) -> (__m256d, bool) {
             let lowest = _mm256_set1_pd(LOWEST);
             let low = _mm256_cmp_pd::<_CMP_LT_OQ>(a, lowest);
             let low_nonzero =
@@ -257,62 +208,54 @@ impl Vector<f64> for F64x4 {
             let high = _mm256_cmp_pd::<_CMP_NLT_UQ>(a, _mm256_set1_pd(TOO_HIGH));
             let good = _mm256_movemask_pd(_mm256_or_pd(low_nonzero, high)) == 0;
             let narrow = _mm256_cvtpd_ps(_mm256_max_pd(a, lowest));
-            (a, _mm256_cvtps_pd(_mm_rsqrt_ps(narrow)), good)
-        }
-        #[inline]
-        #[target_feature(enable = "avx")]
-        fn copysign(magnitude: __m256d, g: __m256d) -> __m256d {
-            _mm256_or_pd(magnitude, _mm256_and_pd(_mm256_set1_pd(-0.0), g))
-        }
-        // SAFETY: `self` was made from a token, which proves avx.
-        let (a, estimate, good) = unsafe { estimate(self.0) };
-        if !good {
-            return self.signed_sqrt();
-        }
-        let root = refine::sqrt::<_, _, { refine::F64_STEPS_FROM_AVX2 }>(
-            Self(a),
-            Self(estimate),
-            Self::splat(Avx2(()), 0.5),
-        );
-        // SAFETY: `self` was made from a token, which proves avx.
-        Self(unsafe { copysign(root.0, self.0) })
+            (_mm256_cvtps_pd(_mm_rsqrt_ps(narrow)), good)
+        });
+        (Self(estimate), good)
     }
 }
 
-impl Widening for F64x4 {
-    type Narrow = [f32; 4];
+impl Memory<f32> for F64x4 {
+    type Packed = [f32; 4];
 
     #[inline(always)]
-    fn widen(_: Avx2, lanes: &[f32; 4]) -> Self {
-        let narrow: __m128 = bytemuck::cast(*lanes);
-        // SAFETY: the token proves avx.
-        Self(unsafe { _mm256_cvtps_pd(narrow) })
+    fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
+        Self(avx2!(isa, (packed: __m128 = bytemuck::cast(*packed)) -> __m256d {
+            _mm256_cvtps_pd(packed)
+        }))
+    }
+    #[inline(always)]
+    fn pack(self, packed: &mut Self::Packed) {
+        *packed = bytemuck::cast(avx2!(self, (value: __m256d = self.0) -> __m128 {
+            _mm256_cvtpd_ps(value)
+        }));
     }
 }
 
-impl Fused<f64> for F64x4 {
+impl Memory<Bf16> for F64x4 {
+    type Packed = [Bf16; 4];
+
     #[inline(always)]
-    fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves fma.
-        Self(unsafe { _mm256_fmadd_pd(a.0, b.0, self.0) })
+    fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
+        unpack_lanes(isa, packed)
     }
     #[inline(always)]
-    fn sub_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves fma.
-        Self(unsafe { _mm256_fnmadd_pd(a.0, b.0, self.0) })
+    fn pack(self, packed: &mut Self::Packed) {
+        pack_lanes(self, packed);
     }
 }
 
 #[cfg(test)]
-impl Fused<f32> for F32x8 {
-    #[inline(always)]
-    fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves fma.
-        Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+impl Refine for F32x8 {
+    const HALF: f32 = 0.5;
+
+    intrinsics! { avx2, __m256:
+        add_product(c, a, b) { _mm256_fmadd_ps(a, b, c) }
+        sub_product(c, a, b) { _mm256_fnmadd_ps(a, b, c) }
+        copysign(a, sign) { _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
     }
-    #[inline(always)]
-    fn sub_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves fma.
-        Self(unsafe { _mm256_fnmadd_ps(a.0, b.0, self.0) })
+
+    /// The proof for f32 runs here too; the estimates are its own.
+    fn estimate(self) -> (Self, bool) {
+        (self, false)
     }
 }

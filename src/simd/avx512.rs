@@ -1,18 +1,21 @@
 //! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
-use super::refine::{self, Fused};
-use super::{Kernel, Simd, Streaming, Vector, Widening};
+use super::refine::{self, Refine};
+use super::token::{Proof, intrinsics};
+use super::{Avx512, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
+use crate::float::Bf16;
 use std::arch::x86_64::*;
 
-/// The token of AVX-512. Its private field makes [`Avx512::detect`] the only way to get one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Avx512(());
-
-impl Avx512 {
-    /// The token, where the CPU and the operating system support avx512f.
-    pub(crate) fn detect() -> Option<Self> {
-        std::arch::is_x86_feature_detected!("avx512f").then_some(Self(()))
-    }
+/// Runs code compiled for avx512f, given a proof that the machine has it.
+macro_rules! avx512 {
+    ($proof:expr, ($($argument:ident: $type:ty = $value:expr),*) -> $result:ty $body:block) => {{
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn with_features($($argument: $type),*) -> $result $body
+        Proof::<Avx512>::proves($proof);
+        // SAFETY: the proof exists only where `Avx512::detect` found avx512f, the one feature needed.
+        unsafe { with_features($($value),*) }
+    }};
 }
 
 impl Simd for Avx512 {
@@ -25,10 +28,24 @@ impl Simd for Avx512 {
         fn enter<K: Kernel>(isa: Avx512, kernel: K) {
             kernel.call(isa);
         }
-        // SAFETY: `self` exists only where `detect` found avx512f, the one feature that `enter`
-        // needs.
+        // SAFETY: `self` exists only where `detect` found avx512f, the one feature needed.
         unsafe { enter(self, kernel) }
     }
+}
+
+/// Writes a register past the caches if the memory, of its size, is aligned to it.
+#[inline(always)]
+fn stream<T>(proof: impl Proof<Avx512>, register: __m512i, lanes: &mut T) -> bool {
+    const { assert!(size_of::<T>() == size_of::<__m512i>()) };
+    let address = std::ptr::from_mut(lanes).cast::<__m512i>();
+    let aligned = address.is_aligned();
+    if aligned {
+        avx512!(proof, (address: *mut __m512i = address, register: __m512i = register) -> () {
+            // SAFETY: the address comes from a reference to as many bytes, and is aligned.
+            unsafe { _mm512_stream_si512(address, register) }
+        });
+    }
+    aligned
 }
 
 /// `(a & !mask) | (b & mask)`, as the truth table of `vpternlog` over (a, b, mask).
@@ -55,7 +72,10 @@ fn copysign_pd(magnitude: __m512d, g: __m512d) -> __m512d {
 #[derive(Debug, Clone, Copy)]
 pub struct F32x16(__m512);
 
-impl Vector<f32> for F32x16 {
+impl Proof<Avx512> for F32x16 {}
+
+impl Vector for F32x16 {
+    type Element = f32;
     type Isa = Avx512;
     type Lanes = [f32; 16];
 
@@ -71,95 +91,56 @@ impl Vector<f32> for F32x16 {
     fn store(self, lanes: &mut Self::Lanes) {
         *lanes = bytemuck::cast(self.0);
     }
+    // The ordering of the write is the business of the `Streaming` value, which outlives it.
     #[inline(always)]
     fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        let address = lanes.as_mut_ptr();
-        if address.addr() % align_of::<__m512>() != 0 {
-            return self.store(lanes);
+        if !stream(self, bytemuck::cast(self.0), lanes) {
+            self.store(lanes);
         }
-        // SAFETY: `self` was made from a token, which proves avx512f; `lanes` has the length of the
-        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
-        // and orders it before all that follows when it is dropped.
-        unsafe { _mm512_stream_ps(address, self.0) }
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_add_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_div_ps(self.0, other.0) })
     }
     // The maximum and the minimum are their second operand where one is NaN.
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_max_ps(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_min_ps(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_abs_ps(self.0) })
-    }
-    #[inline(always)]
-    fn clamp_magnitude(self, limit: Self) -> Self {
-        // The minimum and the maximum are their second operand where one is NaN.
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn clamp(value: __m512, limit: __m512) -> __m512 {
+    intrinsics! { avx512, __m512:
+        add(a, b) { _mm512_add_ps(a, b) }
+        sub(a, b) { _mm512_sub_ps(a, b) }
+        mul(a, b) { _mm512_mul_ps(a, b) }
+        div(a, b) { _mm512_div_ps(a, b) }
+        larger(a, b) { _mm512_max_ps(b, a) }
+        smaller(a, b) { _mm512_min_ps(b, a) }
+        abs(a) { _mm512_abs_ps(a) }
+        clamp_magnitude(a, limit) {
             let lowest = _mm512_sub_ps(_mm512_setzero_ps(), limit);
-            _mm512_max_ps(lowest, _mm512_min_ps(limit, value))
+            _mm512_max_ps(lowest, _mm512_min_ps(limit, a))
         }
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { clamp(self.0, limit.0) })
-    }
-    #[inline(always)]
-    fn signed_sqrt(self) -> Self {
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn signed_sqrt(g: __m512) -> __m512 {
-            copysign_ps(_mm512_sqrt_ps(_mm512_abs_ps(g)), g)
-        }
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { signed_sqrt(self.0) })
+        signed_sqrt(g) { copysign_ps(_mm512_sqrt_ps(_mm512_abs_ps(g)), g) }
     }
 
-    /// The share and the block are those of a prototype on a Zen 4, where a `signed_sqrt` in L1 and L2
-    /// took 0.64 times as long as with none, a step 0.77.
     const REFINED_OF_FOUR: usize = 2;
     const REFINED_OF_FOUR_FAR: usize = 2;
 
     #[inline(always)]
-    fn signed_sqrt_refined(self) -> Self {
+    fn signed_sqrt_refined(self, isa: Avx512) -> Self {
+        refine::signed_sqrt::<_, { refine::F32_STEPS }>(isa, self)
+    }
+}
+
+impl Refine for F32x16 {
+    const HALF: f32 = 0.5;
+
+    intrinsics! { avx512, __m512:
+        add_product(c, a, b) { _mm512_fmadd_ps(a, b, c) }
+        sub_product(c, a, b) { _mm512_fnmadd_ps(a, b, c) }
+        copysign(a, sign) { copysign_ps(a, sign) }
+    }
+
+    /// `vrsqrt14ps`, within 2^-14; that of the magnitude with its last bit set, within a little more. The
+    /// bit is there for Bochs 2.7, the emulator of CI, which takes the root of an odd power of two for
+    /// that of the even one next to it.
+    #[inline(always)]
+    fn estimate(self) -> (Self, bool) {
         /// From here on, the proof in `refine.rs` holds.
         const LOWEST: f32 = f32::from_bits((127 - 101) << 23);
 
-        /// Magnitudes, estimates of 1/√ within 2^-14 + 2^-23, and whether they are good.
-        ///
-        /// The estimate itself is within 2^-14; that of the magnitude with its last bit set, within
-        /// a little more. The bit is there for Bochs 2.7, the emulator of CI, which takes the root of
-        /// an odd power of two for that of the even one next to it.
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn estimate(g: __m512) -> (__m512, __m512, bool) {
-            let a = _mm512_abs_ps(g);
+        let (estimate, good) = avx512!(self, (a: __m512 = self.0) -> (__m512, bool) {
             let lowest = _mm512_set1_ps(LOWEST);
             let bits = _mm512_castps_si512(a);
             // One unsigned comparison for both ends; it takes zero for one, which needs no exception.
@@ -169,34 +150,32 @@ impl Vector<f32> for F32x16 {
             let good = _mm512_mask_test_epi32_mask(outside, bits, bits) == 0;
             let near = _mm512_castps_si512(_mm512_max_ps(a, lowest));
             let near = _mm512_castsi512_ps(_mm512_or_epi32(near, _mm512_set1_epi32(1)));
-            let estimate = _mm512_rsqrt14_ps(near);
-            (a, estimate, good)
-        }
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        let (a, estimate, good) = unsafe { estimate(self.0) };
-        if !good {
-            return self.signed_sqrt();
-        }
-        let root = refine::sqrt::<_, _, { refine::F32_STEPS }>(
-            Self(a),
-            Self(estimate),
-            Self::splat(Avx512(()), 0.5),
-        );
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { copysign_ps(root.0, self.0) })
+            (_mm512_rsqrt14_ps(near), good)
+        });
+        (Self(estimate), good)
     }
 }
 
-impl Fused<f32> for F32x16 {
+impl Memory<Bf16> for F32x16 {
+    type Packed = [Bf16; 16];
+
     #[inline(always)]
-    fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+    fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
+        Self(avx512!(isa, (upper: __m256i = bytemuck::cast(*packed)) -> __m512 {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)))
+        }))
     }
     #[inline(always)]
-    fn sub_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_fnmadd_ps(a.0, b.0, self.0) })
+    fn pack(self, packed: &mut Self::Packed) {
+        *packed = bytemuck::cast(avx512!(self, (value: __m512 = self.0) -> __m256i {
+            let bits = _mm512_castps_si512(value);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let almost_half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
+            let rounded = _mm512_mask_blend_epi32(nan, _mm512_add_epi32(bits, almost_half), quiet);
+            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+        }));
     }
 }
 
@@ -204,7 +183,10 @@ impl Fused<f32> for F32x16 {
 #[derive(Debug, Clone, Copy)]
 pub struct F64x8(__m512d);
 
-impl Vector<f64> for F64x8 {
+impl Proof<Avx512> for F64x8 {}
+
+impl Vector for F64x8 {
+    type Element = f64;
     type Isa = Avx512;
     type Lanes = [f64; 8];
 
@@ -222,138 +204,92 @@ impl Vector<f64> for F64x8 {
     }
     #[inline(always)]
     fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        let address = lanes.as_mut_ptr();
-        if address.addr() % align_of::<__m512d>() != 0 {
-            return self.store(lanes);
+        if !stream(self, bytemuck::cast(self.0), lanes) {
+            self.store(lanes);
         }
-        // SAFETY: `self` was made from a token, which proves avx512f; `lanes` has the length of the
-        // register and, as just checked, its alignment; the `Streaming` value outlives the write,
-        // and orders it before all that follows when it is dropped.
-        unsafe { _mm512_stream_pd(address, self.0) }
     }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_add_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_sub_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_mul_pd(self.0, other.0) })
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_div_pd(self.0, other.0) })
-    }
-    // The maximum and the minimum are their second operand where one is NaN.
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_max_pd(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_min_pd(other.0, self.0) })
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_abs_pd(self.0) })
-    }
-    #[inline(always)]
-    fn clamp_magnitude(self, limit: Self) -> Self {
-        // The minimum and the maximum are their second operand where one is NaN.
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn clamp(value: __m512d, limit: __m512d) -> __m512d {
+    intrinsics! { avx512, __m512d:
+        add(a, b) { _mm512_add_pd(a, b) }
+        sub(a, b) { _mm512_sub_pd(a, b) }
+        mul(a, b) { _mm512_mul_pd(a, b) }
+        div(a, b) { _mm512_div_pd(a, b) }
+        larger(a, b) { _mm512_max_pd(b, a) }
+        smaller(a, b) { _mm512_min_pd(b, a) }
+        abs(a) { _mm512_abs_pd(a) }
+        clamp_magnitude(a, limit) {
             let lowest = _mm512_sub_pd(_mm512_setzero_pd(), limit);
-            _mm512_max_pd(lowest, _mm512_min_pd(limit, value))
+            _mm512_max_pd(lowest, _mm512_min_pd(limit, a))
         }
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { clamp(self.0, limit.0) })
-    }
-    #[inline(always)]
-    fn signed_sqrt(self) -> Self {
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn signed_sqrt(g: __m512d) -> __m512d {
-            copysign_pd(_mm512_sqrt_pd(_mm512_abs_pd(g)), g)
-        }
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { signed_sqrt(self.0) })
+        signed_sqrt(g) { copysign_pd(_mm512_sqrt_pd(_mm512_abs_pd(g)), g) }
     }
 
-    /// As for f32; the prototype took 0.5 times as long as with none.
     const REFINED_OF_FOUR: usize = 2;
     const REFINED_OF_FOUR_FAR: usize = 2;
 
     #[inline(always)]
-    fn signed_sqrt_refined(self) -> Self {
+    fn signed_sqrt_refined(self, isa: Avx512) -> Self {
+        refine::signed_sqrt::<_, { refine::F64_STEPS }>(isa, self)
+    }
+}
+
+impl Refine for F64x8 {
+    const HALF: f64 = 0.5;
+
+    intrinsics! { avx512, __m512d:
+        add_product(c, a, b) { _mm512_fmadd_pd(a, b, c) }
+        sub_product(c, a, b) { _mm512_fnmadd_pd(a, b, c) }
+        copysign(a, sign) { copysign_pd(a, sign) }
+    }
+
+    /// As for f32, cut to 24 bits: within 2^-14 + 2^-23.
+    #[inline(always)]
+    fn estimate(self) -> (Self, bool) {
         /// From here on, the proof in `refine.rs` holds.
         const LOWEST: f64 = f64::from_bits((1023 - 969) << 52);
 
-        /// Magnitudes, estimates of 1/√ cut to 24 bits, within 2^-14 + 2^-23, and whether they are
-        /// good. The last bit of the magnitude is set as for f32.
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn estimate(g: __m512d) -> (__m512d, __m512d, bool) {
-            let a = _mm512_abs_pd(g);
+        let (estimate, good) = avx512!(self, (a: __m512d = self.0) -> (__m512d, bool) {
             let lowest = _mm512_set1_pd(LOWEST);
             let bits = _mm512_castpd_si512(a);
-            // One unsigned comparison for both ends; it takes zero for one, which needs no exception.
             let above = _mm512_sub_epi64(bits, _mm512_castpd_si512(lowest));
             let span = f64::INFINITY.to_bits() - LOWEST.to_bits();
             let outside = _mm512_cmpge_epu64_mask(above, _mm512_set1_epi64(span.cast_signed()));
             let good = _mm512_mask_test_epi64_mask(outside, bits, bits) == 0;
             let near = _mm512_castpd_si512(_mm512_max_pd(a, lowest));
             let near = _mm512_castsi512_pd(_mm512_or_epi64(near, _mm512_set1_epi64(1)));
-            let estimate = _mm512_rsqrt14_pd(near);
-            let upper = _mm512_set1_epi64(!0 << 29);
-            let cut = _mm512_and_epi64(_mm512_castpd_si512(estimate), upper);
-            (a, _mm512_castsi512_pd(cut), good)
-        }
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        let (a, estimate, good) = unsafe { estimate(self.0) };
-        if !good {
-            return self.signed_sqrt();
-        }
-        let root = refine::sqrt::<_, _, { refine::F64_STEPS }>(
-            Self(a),
-            Self(estimate),
-            Self::splat(Avx512(()), 0.5),
-        );
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { copysign_pd(root.0, self.0) })
+            let estimate = _mm512_castpd_si512(_mm512_rsqrt14_pd(near));
+            let cut = _mm512_and_epi64(estimate, _mm512_set1_epi64(!0 << 29));
+            (_mm512_castsi512_pd(cut), good)
+        });
+        (Self(estimate), good)
     }
 }
 
-impl Widening for F64x8 {
-    type Narrow = [f32; 8];
+impl Memory<f32> for F64x8 {
+    type Packed = [f32; 8];
 
     #[inline(always)]
-    fn widen(_: Avx512, lanes: &[f32; 8]) -> Self {
-        let narrow: __m256 = bytemuck::cast(*lanes);
-        // SAFETY: the token proves avx512f.
-        Self(unsafe { _mm512_cvtps_pd(narrow) })
+    fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
+        Self(avx512!(isa, (packed: __m256 = bytemuck::cast(*packed)) -> __m512d {
+            _mm512_cvtps_pd(packed)
+        }))
+    }
+    #[inline(always)]
+    fn pack(self, packed: &mut Self::Packed) {
+        *packed = bytemuck::cast(avx512!(self, (value: __m512d = self.0) -> __m256 {
+            _mm512_cvtpd_ps(value)
+        }));
     }
 }
 
-impl Fused<f64> for F64x8 {
+impl Memory<Bf16> for F64x8 {
+    type Packed = [Bf16; 8];
+
     #[inline(always)]
-    fn add_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_fmadd_pd(a.0, b.0, self.0) })
+    fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
+        unpack_lanes(isa, packed)
     }
     #[inline(always)]
-    fn sub_product(self, a: Self, b: Self) -> Self {
-        // SAFETY: `self` was made from a token, which proves avx512f.
-        Self(unsafe { _mm512_fnmadd_pd(a.0, b.0, self.0) })
+    fn pack(self, packed: &mut Self::Packed) {
+        pack_lanes(self, packed);
     }
 }

@@ -6,8 +6,7 @@
 //! compiles it inside the one function that carries the set's target features, and all that it
 //! calls is `#[inline(always)]`, so that it ends up in there.
 //!
-//! To add an instruction set: write its file, with a token and a register for each element type,
-//! and list it in `level.rs`.
+//! How to add an instruction set: ARCHITECTURE.md.
 
 #![allow(
     clippy::wildcard_imports,
@@ -27,20 +26,21 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod refine;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod token;
 
-#[cfg(target_arch = "x86_64")]
-pub use avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
-pub use avx512::Avx512;
+use crate::float::{Bf16, Narrow};
 pub use portable::Portable;
 pub use scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+pub use token::{Avx2, Avx512};
 
 /// An instruction set; a value proves that the machine has it.
 pub trait Simd: Copy + Send + Sync {
     /// Its register of f32.
-    type F32: Vector<f32, Isa = Self>;
+    type F32: Vector<Element = f32, Isa = Self> + Memory<Bf16>;
     /// Its register of f64.
-    type F64: Vector<f64, Isa = Self> + Widening;
+    type F64: Vector<Element = f64, Isa = Self> + Memory<f32> + Memory<Bf16>;
 
     /// Runs `kernel`, compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K);
@@ -52,16 +52,17 @@ pub trait Kernel {
     fn call<S: Simd>(self, isa: S);
 }
 
-/// One register of elements `T`. Arithmetic is that of IEEE 754, lane by lane, each operation
-/// rounded once.
-pub trait Vector<T>: Copy {
+/// One register of numbers. Arithmetic is that of IEEE 754, lane by lane, each operation rounded once.
+pub trait Vector: Copy {
+    /// The type of a lane.
+    type Element: Copy;
     /// The instruction set that this register belongs to.
     type Isa: Simd;
     /// The register as an array in memory.
-    type Lanes: Lanes<T> + 'static;
+    type Lanes: Lanes<Self::Element> + 'static;
 
     /// The same value in each lane.
-    fn splat(isa: Self::Isa, value: T) -> Self;
+    fn splat(isa: Self::Isa, value: Self::Element) -> Self;
     /// Reads a register from memory of any alignment.
     fn load(isa: Self::Isa, lanes: &Self::Lanes) -> Self;
     /// Writes a register to memory of any alignment.
@@ -93,26 +94,55 @@ pub trait Vector<T>: Copy {
     /// `copysign(sqrt(abs(self)), self)`
     fn signed_sqrt(self) -> Self;
 
-    /// Of four registers in a row, how many are better refined. `cargo bench --bench ratios`, with
-    /// `-- 'plain loop'` in the caches and `-- streaming` beyond, shows the gain.
+    /// Of four registers in a row, how many are better refined: as many as keep the square-root unit and
+    /// the multiply-add units busy for the same time.
     const REFINED_OF_FOUR: usize = 0;
     /// The same in place and beyond the caches near the core.
     const REFINED_OF_FOUR_FAR: usize = 0;
     /// The bits of `signed_sqrt`, taken by the multiply-add units instead of the square-root unit.
     #[inline(always)]
-    fn signed_sqrt_refined(self) -> Self {
+    fn signed_sqrt_refined(self, _: Self::Isa) -> Self {
         self.signed_sqrt()
     }
 }
 
-/// A register of f64 that can be read from half as many bytes.
-pub trait Widening: Vector<f64> {
-    /// As many f32 as there are lanes.
-    type Narrow: Lanes<f32> + 'static;
+/// A register that is read from numbers of another type in memory, and rounded to them.
+pub trait Memory<M>: Vector {
+    /// As many as there are lanes.
+    type Packed: Lanes<M> + 'static;
 
-    /// Reads f32 from memory of any alignment, as the same f64.
-    fn widen(isa: Self::Isa, lanes: &Self::Narrow) -> Self;
+    /// Reads from memory of any alignment: the same numbers.
+    fn unpack(isa: Self::Isa, packed: &Self::Packed) -> Self;
+    /// Writes to memory of any alignment: the nearest numbers, ties to even.
+    fn pack(self, packed: &mut Self::Packed);
 }
+
+/// [`Memory::unpack`] lane by lane.
+#[inline(always)]
+fn unpack_lanes<V, M, const N: usize>(isa: V::Isa, packed: &[M; N]) -> V
+where
+    V: Vector<Lanes = [V::Element; N]>,
+    M: Narrow<V::Element>,
+{
+    V::load(isa, &packed.map(M::widen))
+}
+
+/// [`Memory::pack`] lane by lane.
+#[inline(always)]
+fn pack_lanes<V, M, const N: usize>(register: V, packed: &mut [M; N])
+where
+    V: Vector<Lanes = [V::Element; N]>,
+    M: Narrow<V::Element>,
+{
+    let mut lanes = packed.map(M::widen);
+    register.store(&mut lanes);
+    *packed = lanes.map(M::narrow);
+}
+
+// SAFETY: a `Bf16` is a u16 by its representation, and any u16 is a valid one.
+unsafe impl bytemuck::Zeroable for Bf16 {}
+// SAFETY: as above; it has no padding, and holds no reference.
+unsafe impl bytemuck::Pod for Bf16 {}
 
 /// Which units of the core take a square root. The bits are the same.
 #[derive(Debug, Clone, Copy)]
@@ -132,10 +162,10 @@ impl Root {
 
     /// `copysign(sqrt(abs(value)), value)`
     #[inline(always)]
-    pub fn signed_sqrt<T, V: Vector<T>>(self, value: V) -> V {
+    pub fn signed_sqrt<V: Vector>(self, isa: V::Isa, value: V) -> V {
         match self {
             Self::Direct => value.signed_sqrt(),
-            Self::Refined => value.signed_sqrt_refined(),
+            Self::Refined => value.signed_sqrt_refined(isa),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Its registers have 128 bits, the width that all of those share.
 
-use super::{Kernel, Simd, Vector, Widening};
+use super::{Kernel, Memory, Simd, Vector, pack_lanes, unpack_lanes};
+use crate::float::Narrow;
 use wide::{f32x4, f64x2};
 
 /// The token of the portable level. Every machine has it.
@@ -14,130 +15,86 @@ impl Simd for Portable {
     type F64 = f64x2;
 
     // Never inlined, as the entries of the other sets cannot be: beside the rest of a call the loops
-    // were compiled to up to 1.08 times as many instructions, and an axpy in L1 took 1.4 times as long.
+    // are compiled to more instructions.
     #[inline(never)]
     fn run<K: Kernel>(self, kernel: K) {
         kernel.call(self);
     }
 }
 
-impl Vector<f32> for f32x4 {
-    type Isa = Portable;
-    type Lanes = [f32; 4];
+/// The registers of `wide` have their methods in common, but no trait.
+macro_rules! register {
+    ($register:ident of $element:ident, $lanes:literal) => {
+        impl Vector for $register {
+            type Element = $element;
+            type Isa = Portable;
+            type Lanes = [$element; $lanes];
 
-    #[inline(always)]
-    fn splat(_: Portable, value: f32) -> Self {
-        Self::splat(value)
-    }
-    #[inline(always)]
-    fn load(_: Portable, lanes: &Self::Lanes) -> Self {
-        Self::new(*lanes)
-    }
-    #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = self.to_array();
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self + other
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self - other
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        self * other
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        self / other
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        self & !Self::splat(-0.0)
-    }
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        other.simd_gt(self).select(other, self)
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        other.simd_lt(self).select(other, self)
-    }
-    #[inline(always)]
-    fn clamp_magnitude(self, limit: Self) -> Self {
-        let sign = self & Self::splat(-0.0);
-        (self ^ sign).simd_gt(limit).select(limit | sign, self)
-    }
-    #[inline(always)]
-    fn signed_sqrt(self) -> Self {
-        let sign = self & Self::splat(-0.0);
-        (self ^ sign).sqrt() | sign
-    }
+            #[inline(always)]
+            fn splat(_: Portable, value: $element) -> Self {
+                Self::splat(value)
+            }
+            #[inline(always)]
+            fn load(_: Portable, lanes: &Self::Lanes) -> Self {
+                Self::new(*lanes)
+            }
+            #[inline(always)]
+            fn store(self, lanes: &mut Self::Lanes) {
+                *lanes = self.to_array();
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                self + other
+            }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                self - other
+            }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                self * other
+            }
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                self / other
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                self & !Self::splat(-0.0)
+            }
+            #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                other.simd_gt(self).select(other, self)
+            }
+            #[inline(always)]
+            fn smaller(self, other: Self) -> Self {
+                other.simd_lt(self).select(other, self)
+            }
+            #[inline(always)]
+            fn clamp_magnitude(self, limit: Self) -> Self {
+                let sign = self & Self::splat(-0.0);
+                (self ^ sign).simd_gt(limit).select(limit | sign, self)
+            }
+            #[inline(always)]
+            fn signed_sqrt(self) -> Self {
+                let sign = self & Self::splat(-0.0);
+                (self ^ sign).sqrt() | sign
+            }
+        }
+
+        impl<M: Narrow<$element> + 'static> Memory<M> for $register {
+            type Packed = [M; $lanes];
+
+            #[inline(always)]
+            fn unpack(isa: Portable, packed: &Self::Packed) -> Self {
+                unpack_lanes(isa, packed)
+            }
+            #[inline(always)]
+            fn pack(self, packed: &mut Self::Packed) {
+                pack_lanes(self, packed);
+            }
+        }
+    };
 }
-
-impl Vector<f64> for f64x2 {
-    type Isa = Portable;
-    type Lanes = [f64; 2];
-
-    #[inline(always)]
-    fn splat(_: Portable, value: f64) -> Self {
-        Self::splat(value)
-    }
-    #[inline(always)]
-    fn load(_: Portable, lanes: &Self::Lanes) -> Self {
-        Self::new(*lanes)
-    }
-    #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = self.to_array();
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self + other
-    }
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self - other
-    }
-    #[inline(always)]
-    fn mul(self, other: Self) -> Self {
-        self * other
-    }
-    #[inline(always)]
-    fn div(self, other: Self) -> Self {
-        self / other
-    }
-    #[inline(always)]
-    fn abs(self) -> Self {
-        self & !Self::splat(-0.0)
-    }
-    #[inline(always)]
-    fn larger(self, other: Self) -> Self {
-        other.simd_gt(self).select(other, self)
-    }
-    #[inline(always)]
-    fn smaller(self, other: Self) -> Self {
-        other.simd_lt(self).select(other, self)
-    }
-    #[inline(always)]
-    fn clamp_magnitude(self, limit: Self) -> Self {
-        let sign = self & Self::splat(-0.0);
-        (self ^ sign).simd_gt(limit).select(limit | sign, self)
-    }
-    #[inline(always)]
-    fn signed_sqrt(self) -> Self {
-        let sign = self & Self::splat(-0.0);
-        (self ^ sign).sqrt() | sign
-    }
-}
-
-impl Widening for f64x2 {
-    type Narrow = [f32; 2];
-
-    #[inline(always)]
-    fn widen(_: Portable, &[a, b]: &[f32; 2]) -> Self {
-        Self::new([a.into(), b.into()])
-    }
-}
+register!(f32x4 of f32, 4);
+register!(f64x2 of f64, 2);

@@ -47,12 +47,18 @@
 
 use super::Vector;
 
-/// A register with fused multiply-adds.
-pub trait Fused<T>: Vector<T> {
+/// A register with fused multiply-adds and an estimate of 1/√.
+pub trait Refine: Vector {
+    /// 1/2.
+    const HALF: Self::Element;
     /// `self + a * b`, rounded once.
     fn add_product(self, a: Self, b: Self) -> Self;
     /// `self - a * b`, rounded once.
     fn sub_product(self, a: Self, b: Self) -> Self;
+    /// The magnitudes of `self` with the signs of `sign`.
+    fn copysign(self, sign: Self) -> Self;
+    /// Estimates of 1/√ of magnitudes, and whether all of these lie where the proofs hold (or are zero).
+    fn estimate(self) -> (Self, bool);
 }
 
 /// The steps that f32 needs from an estimate within 2^-14 + 2^-23.
@@ -62,10 +68,21 @@ pub const F64_STEPS: usize = 2;
 /// The steps that f64 needs from an estimate of 24 bits within 1.5·2^-12 + 2^-24.
 pub const F64_STEPS_FROM_AVX2: usize = 3;
 
+/// The bits of [`Vector::signed_sqrt`], by `STEPS` steps where that is proven to give them.
+#[inline(always)]
+pub fn signed_sqrt<V: Refine, const STEPS: usize>(isa: V::Isa, g: V) -> V {
+    let a = g.abs();
+    let (estimate, good) = a.estimate();
+    if !good {
+        return g.signed_sqrt();
+    }
+    sqrt::<V, STEPS>(a, estimate, V::splat(isa, V::HALF)).copysign(g)
+}
+
 /// The correctly rounded square root of `a` from an `estimate` of 1/√a, in `STEPS` Newton steps and
 /// a last one from the exact remainder. `half` is 1/2 in each lane.
 #[inline(always)]
-pub fn sqrt<T, V: Fused<T>, const STEPS: usize>(a: V, estimate: V, half: V) -> V {
+fn sqrt<V: Refine, const STEPS: usize>(a: V, estimate: V, half: V) -> V {
     let mut g = a.mul(estimate); // towards √a
     let mut h = estimate.mul(half); // towards 1/(2√a)
     for _ in 0..STEPS {
@@ -85,9 +102,8 @@ mod hard_roots;
 mod tests {
     use super::hard_roots::hard_roots;
     use super::*;
-    use crate::element::Sealed;
-    use crate::simd::{Avx2, Avx512, Simd};
-    use crate::{Element, Level};
+    use crate::float::Float;
+    use crate::simd::{Avx2, Avx512, Kernel, Simd};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     /// The relative errors that the proofs allow an estimate: on AVX-512, and on AVX2.
@@ -99,18 +115,18 @@ mod tests {
     #[inline(always)]
     fn prove<T, V, const N: usize, const STEPS: usize>(isa: V::Isa, a: T, within: f64) -> u64
     where
-        T: Element + From<f32> + Into<f64>,
-        V: Fused<T, Lanes = [T; N]>,
+        T: Float,
+        V: Refine<Element = T, Lanes = [T; N]>,
     {
-        let (root, half) = (Sealed::sqrt(a), V::splat(isa, 0.5.into()));
-        let exact = 1.0 / Into::<f64>::into(a).sqrt();
+        let (root, half) = (Float::sqrt(a), V::splat(isa, T::from_f64(0.5)));
+        let exact = 1.0 / a.to_f64().sqrt();
         let first = ((exact * (1.0 - within)) as f32).next_down().to_bits();
         let last = ((exact * (1.0 + within)) as f32).next_up().to_bits();
         let mut right = true;
         for bits in (first..=last).step_by(N) {
-            let estimates = std::array::from_fn(|i| f32::from_bits(bits + i as u32).into());
+            let estimates = std::array::from_fn(|i| T::from_f32(f32::from_bits(bits + i as u32)));
             let mut roots = [root; N];
-            sqrt::<_, V, STEPS>(V::splat(isa, a), V::load(isa, &estimates), half).store(&mut roots);
+            sqrt::<V, STEPS>(V::splat(isa, a), V::load(isa, &estimates), half).store(&mut roots);
             for found in roots {
                 right &= found == root;
             }
@@ -119,13 +135,23 @@ mod tests {
         u64::from(last - first) + 1
     }
 
-    /// The sum of `count` over the numbers below `parts`, on all cores, compiled for `level`.
-    fn on_all_cores(parts: u64, level: Level, count: impl Fn(u64) -> u64 + Sync) -> u64 {
+    /// A loop compiled for an instruction set.
+    struct Compiled<F>(F);
+
+    impl<F: FnOnce()> Kernel for Compiled<F> {
+        #[inline(always)]
+        fn call<S: Simd>(self, _: S) {
+            (self.0)();
+        }
+    }
+
+    /// The sum of `count` over the numbers below `parts`, on all cores, compiled for `isa`.
+    fn on_all_cores(parts: u64, isa: impl Simd, count: impl Fn(u64) -> u64 + Sync) -> u64 {
         let (next, total) = (AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
                 scope.spawn(|| {
-                    level.autovectorize(
+                    isa.run(Compiled(
                         #[inline(always)]
                         || loop {
                             let part = next.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +160,7 @@ mod tests {
                             }
                             total.fetch_add(count(part), Ordering::Relaxed);
                         },
-                    );
+                    ));
                 });
             }
         });
@@ -142,9 +168,8 @@ mod tests {
     }
 
     /// The proof for f32 with every `stride`th a.
-    fn prove_f32<V: Fused<f32, Lanes = [f32; N]>, const N: usize>(
+    fn prove_f32<V: Refine<Element = f32, Lanes = [f32; N]>, const N: usize>(
         isa: V::Isa,
-        level: Level,
         stride: usize,
     ) -> u64 {
         const PARTS: u32 = 1 << 10;
@@ -152,7 +177,7 @@ mod tests {
         let length = (last - first) / PARTS;
         on_all_cores(
             PARTS.into(),
-            level,
+            isa,
             #[inline(always)]
             |part| {
                 let start = first + part as u32 * length;
@@ -166,17 +191,16 @@ mod tests {
     /// The proof for f64.
     fn prove_f64<V, const N: usize, const STEPS: usize>(
         isa: V::Isa,
-        level: Level,
         within: f64,
     ) -> u64
     where
-        V: Fused<f64, Lanes = [f64; N]>,
+        V: Refine<Element = f64, Lanes = [f64; N]>,
     {
         const LARGEST: i64 = 1 << 13;
         let stride = stride();
         on_all_cores(
             LARGEST as u64 / 4 / stride + 1,
-            level,
+            isa,
             #[inline(always)]
             |part| {
                 let roots = hard_roots(8 * (part * stride) as i64 - LARGEST + 1);
@@ -190,16 +214,11 @@ mod tests {
         std::env::var("ROOTSTEP_STRIDE").map_or(1, |stride| stride.parse().unwrap())
     }
 
-    fn level(name: &str) -> Level {
-        name.parse().expect("the level has been detected")
-    }
-
     /// The proof for f32 at each level with fused multiply-adds.
     fn prove_f32_everywhere(stride: usize) -> Vec<u64> {
-        let avx2 = Avx2::detect()
-            .map(|isa| prove_f32::<<Avx2 as Simd>::F32, 8>(isa, level("avx2"), stride));
-        let avx512 = Avx512::detect()
-            .map(|isa| prove_f32::<<Avx512 as Simd>::F32, 16>(isa, level("avx512"), stride));
+        let avx2 = Avx2::detect().map(|isa| prove_f32::<<Avx2 as Simd>::F32, 8>(isa, stride));
+        let avx512 =
+            Avx512::detect().map(|isa| prove_f32::<<Avx512 as Simd>::F32, 16>(isa, stride));
         avx2.into_iter().chain(avx512).collect()
     }
 
@@ -225,23 +244,23 @@ mod tests {
     }
 
     /// The proof for f64 with both numbers of steps.
-    fn prove_f64_sequences<V, const N: usize>(isa: V::Isa, level: Level)
+    fn prove_f64_sequences<V, const N: usize>(isa: V::Isa)
     where
-        V: Fused<f64, Lanes = [f64; N]>,
+        V: Refine<Element = f64, Lanes = [f64; N]>,
     {
         let least = [4_000_000, 20_000_000].map(|pairs| pairs / stride() / 2);
-        let fine = prove_f64::<V, N, F64_STEPS>(isa, level, FINE);
-        let coarse = prove_f64::<V, N, F64_STEPS_FROM_AVX2>(isa, level, COARSE);
+        let fine = prove_f64::<V, N, F64_STEPS>(isa, FINE);
+        let coarse = prove_f64::<V, N, F64_STEPS_FROM_AVX2>(isa, COARSE);
         assert!(fine > least[0] && coarse > least[1], "{fine}, {coarse} pairs");
     }
 
     #[test]
     fn every_hard_f64_from_every_estimate() {
         if let Some(isa) = Avx2::detect() {
-            prove_f64_sequences::<<Avx2 as Simd>::F64, 4>(isa, level("avx2"));
+            prove_f64_sequences::<<Avx2 as Simd>::F64, 4>(isa);
         }
         if let Some(isa) = Avx512::detect() {
-            prove_f64_sequences::<<Avx512 as Simd>::F64, 8>(isa, level("avx512"));
+            prove_f64_sequences::<<Avx512 as Simd>::F64, 8>(isa);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One element at a time: the end of a slice, where no register fits any more.
 
-use super::{Kernel, Simd, Vector, Widening};
-use crate::{Element, reference};
+use super::{Kernel, Memory, Simd, Vector, pack_lanes, unpack_lanes};
+use crate::float::{Float, Narrow};
 
 /// The token of scalar code. Every machine has it.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,8 @@ impl Simd for Scalar {
 #[derive(Debug, Clone, Copy)]
 pub struct Lane<T>(T);
 
-impl<T: Element> Vector<T> for Lane<T> {
+impl<T: Float> Vector for Lane<T> {
+    type Element = T;
     type Isa = Scalar;
     type Lanes = [T; 1];
 
@@ -71,15 +72,19 @@ impl<T: Element> Vector<T> for Lane<T> {
     }
     #[inline(always)]
     fn signed_sqrt(self) -> Self {
-        Self(reference::signed_sqrt(self.0))
+        Self(self.0.abs().sqrt().copysign(self.0))
     }
 }
 
-impl Widening for Lane<f64> {
-    type Narrow = [f32; 1];
+impl<T: Float, M: Narrow<T> + 'static> Memory<M> for Lane<T> {
+    type Packed = [M; 1];
 
     #[inline(always)]
-    fn widen(_: Scalar, &[lane]: &[f32; 1]) -> Self {
-        Self(lane.into())
+    fn unpack(isa: Scalar, packed: &[M; 1]) -> Self {
+        unpack_lanes(isa, packed)
+    }
+    #[inline(always)]
+    fn pack(self, packed: &mut [M; 1]) {
+        pack_lanes(self, packed);
     }
 }

@@ -1,8 +1,16 @@
 //! What the benches share: the operations as data, the loops that they are measured against, and
 //! the sizes.
 
-#![allow(dead_code, reason = "each bench uses a part of it")]
+mod compiled;
+#[allow(dead_code, unused_imports, reason = "the crate uses the rest")]
+#[path = "../../src/float.rs"]
+mod float;
+#[allow(dead_code, unused_imports, reason = "the crate uses the rest")]
+#[path = "../../src/simd/mod.rs"]
+mod simd;
 
+use compiled::Registers;
+pub use compiled::{autovectorize, streaming_axpy};
 use rootstep::{Element, Executor, Level, reference};
 
 /// The operations of the crate.
@@ -38,26 +46,10 @@ impl Operation {
     }
 }
 
-/// An element type that the benches can make values of.
-pub trait Float: Element + bytemuck::Pod {
-    const NAME: &'static str;
-    fn from_f64(value: f64) -> Self;
-}
+/// An element type of the benches.
+pub trait Number: Element<Compute = Self> + Registers + bytemuck::Pod {}
 
-impl Float for f32 {
-    const NAME: &'static str = "f32";
-    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
-    fn from_f64(value: f64) -> Self {
-        value as Self
-    }
-}
-
-impl Float for f64 {
-    const NAME: &'static str = "f64";
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-}
+impl<T: Element<Compute = T> + Registers + bytemuck::Pod> Number for T {}
 
 /// The slices of a call.
 #[derive(Debug, Clone)]
@@ -67,7 +59,7 @@ pub struct Slices<T> {
     pub out: Vec<T>,
 }
 
-impl<T: Float> Slices<T> {
+impl<T: Number> Slices<T> {
     /// Gradients of both signs and of many magnitudes; no zeros.
     pub fn new(length: usize) -> Self {
         let value = |i: usize, multiplier: usize| {
@@ -166,7 +158,8 @@ impl<T: Float> Slices<T> {
 
     /// [`Slices::plain_loop`] vectorised by the compiler for `level`.
     pub fn autovectorized(&mut self, operation: Operation, level: Level) {
-        level.autovectorize(
+        autovectorize(
+            level,
             #[inline(always)]
             || self.plain_loop(operation),
         );
@@ -197,7 +190,8 @@ fn on_threads<S: Send>(
     body: impl Fn(S) + Copy + Send + Sync,
 ) {
     let run = move |share| {
-        level.autovectorize(
+        autovectorize(
+            level,
             #[inline(always)]
             || body(share),
         );

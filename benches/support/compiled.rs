@@ -1,0 +1,67 @@
+//! Loops of the benches compiled for an instruction set: the controls that kernels are measured against.
+//!
+//! The crate shows no one its registers; the benches build the same files once more.
+
+use crate::simd::{Avx2, Avx512, Kernel, Lanes, Portable, Simd, Streaming, Vector};
+use rootstep::Level;
+
+/// Runs `kernel` compiled for `level`.
+fn run(level: Level, kernel: impl Kernel) {
+    const DETECTED: &str = "a level has been detected";
+    match level.name() {
+        "portable" => Portable.run(kernel),
+        "avx2" => Avx2::detect().expect(DETECTED).run(kernel),
+        "avx512" => Avx512::detect().expect(DETECTED).run(kernel),
+        other => unimplemented!("the level {other}"),
+    }
+}
+
+/// Runs `code`, an `#[inline(always)]` closure, compiled for `level`: what the compiler makes of a plain
+/// loop.
+pub fn autovectorize(level: Level, code: impl FnOnce()) {
+    struct Plain<F>(F);
+
+    impl<F: FnOnce()> Kernel for Plain<F> {
+        #[inline(always)]
+        fn call<S: Simd>(self, _: S) {
+            (self.0)();
+        }
+    }
+    run(level, Plain(code));
+}
+
+/// An element type that has registers.
+pub trait Registers: Copy {
+    type Register<S: Simd>: Vector<Element = Self, Isa = S>;
+}
+
+impl Registers for f32 {
+    type Register<S: Simd> = S::F32;
+}
+impl Registers for f64 {
+    type Register<S: Simd> = S::F64;
+}
+
+/// `out = y + (alpha * x)`, written past the caches where the memory is aligned: the traffic of
+/// `descend_into` without its root.
+pub fn streaming_axpy<T: Registers>(level: Level, alpha: T, x: &[T], y: &[T], out: &mut [T]) {
+    struct Axpy<'a, T>(T, &'a [T], &'a [T], &'a mut [T]);
+
+    impl<T: Registers> Kernel for Axpy<'_, T> {
+        #[inline(always)]
+        fn call<S: Simd>(self, isa: S) {
+            let Self(alpha, x, y, out) = self;
+            let alpha = T::Register::<S>::splat(isa, alpha);
+            let (x, _) = <T::Register<S> as Vector>::Lanes::chunks(x);
+            let (y, _) = <T::Register<S> as Vector>::Lanes::chunks(y);
+            let (out, rest) = <T::Register<S> as Vector>::Lanes::chunks_mut(out);
+            assert!(rest.is_empty(), "the benches' lengths fill whole registers");
+            let streaming = Streaming::start();
+            for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+                let (x, y) = (T::Register::load(isa, x), T::Register::load(isa, y));
+                y.add(alpha.mul(x)).stream(out, &streaming);
+            }
+        }
+    }
+    run(level, Axpy(alpha, x, y, out));
+}

@@ -1,0 +1,199 @@
+//! What a number type is: its bits, its limits, its arithmetic. The bottom of the crate.
+
+use std::fmt::{Debug, Display, LowerExp};
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// A binary format of IEEE 754 that results are computed in: `f32` or `f64`.
+///
+/// Each operation is that of the standard, rounded once, to nearest, ties to even. The trait is
+/// sealed: the contract of this crate is proven for these two types.
+///
+/// ```
+/// use rootstep::Float;
+///
+/// fn ulp<T: Float>(value: T) -> T {
+///     T::from_bits(value.to_bits() + 1) - value
+/// }
+/// assert_eq!(ulp(1.0_f32), f32::EPSILON);
+/// assert_eq!(ulp(1.0_f64), f64::EPSILON);
+/// ```
+pub trait Float:
+    Sealed
+    + Copy
+    + Default
+    + PartialEq
+    + PartialOrd
+    + Send
+    + Sync
+    + Debug
+    + Display
+    + LowerExp
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + 'static
+{
+    /// The name of the type: `f32` or `f64`.
+    const NAME: &'static str;
+    /// How many bits a number has: 32 or 64.
+    const BITS: u32;
+    /// 1.
+    const ONE: Self;
+    /// The smallest positive normal number.
+    const MIN_POSITIVE: Self;
+    /// The largest finite number.
+    const MAX: Self;
+    /// +∞.
+    const INFINITY: Self;
+    /// A NaN.
+    const NAN: Self;
+
+    /// The bits of the representation, in the lower [`BITS`](Self::BITS) bits.
+    fn to_bits(self) -> u64;
+    /// The number with this representation: the lower [`BITS`](Self::BITS) bits.
+    fn from_bits(bits: u64) -> Self;
+    /// The same number as f64: exact.
+    fn to_f64(self) -> f64;
+    /// The number nearest to this one, ties to even.
+    fn from_f64(value: f64) -> Self;
+    /// The f32 nearest to this number, ties to even.
+    fn to_f32(self) -> f32;
+    /// The same number: exact.
+    fn from_f32(value: f32) -> Self;
+    /// The magnitude.
+    fn abs(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The magnitude of `self` with the sign of `sign`.
+    fn copysign(self, sign: Self) -> Self;
+    /// Whether this is NaN.
+    fn is_nan(self) -> bool;
+    /// Whether this is neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+}
+
+/// What only this crate implements.
+pub trait Sealed {}
+
+/// What stands in the standard library as methods of each type, gathered into the trait.
+macro_rules! float {
+    ($float:ident, $bits:ident) => {
+        impl Sealed for $float {}
+
+        #[allow(clippy::cast_possible_truncation, reason = "rounding, or the lower bits, are meant")]
+        #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "one of the types needs it")]
+        impl Float for $float {
+            const NAME: &'static str = stringify!($float);
+            const BITS: u32 = $bits::BITS;
+            const ONE: Self = 1.0;
+            const MIN_POSITIVE: Self = Self::MIN_POSITIVE;
+            const MAX: Self = Self::MAX;
+            const INFINITY: Self = Self::INFINITY;
+            const NAN: Self = Self::NAN;
+
+            #[inline]
+            fn to_bits(self) -> u64 {
+                self.to_bits() as u64
+            }
+            #[inline]
+            fn from_bits(bits: u64) -> Self {
+                Self::from_bits(bits as $bits)
+            }
+            #[inline]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            #[inline]
+            fn from_f64(value: f64) -> Self {
+                value as Self
+            }
+            #[inline]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+            #[inline]
+            fn from_f32(value: f32) -> Self {
+                value as Self
+            }
+            #[inline]
+            fn abs(self) -> Self {
+                self.abs()
+            }
+            #[inline]
+            fn sqrt(self) -> Self {
+                self.sqrt()
+            }
+            #[inline]
+            fn copysign(self, sign: Self) -> Self {
+                self.copysign(sign)
+            }
+            #[inline]
+            fn is_nan(self) -> bool {
+                self.is_nan()
+            }
+            #[inline]
+            fn is_finite(self) -> bool {
+                self.is_finite()
+            }
+        }
+    };
+}
+float!(f32, u32);
+float!(f64, u64);
+
+/// A number in memory that is computed in the wider type `C`.
+pub trait Narrow<C>: Copy {
+    /// The same number: exact.
+    fn widen(self) -> C;
+    /// The number nearest to `wide`, ties to even; NaN stays NaN.
+    fn narrow(wide: C) -> Self;
+}
+
+impl Narrow<f64> for f32 {
+    #[inline(always)]
+    fn widen(self) -> f64 {
+        self.into()
+    }
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
+    fn narrow(wide: f64) -> Self {
+        wide as Self
+    }
+}
+
+/// bfloat16, by its bits: the upper half of an f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+impl Narrow<f32> for Bf16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+    #[inline(always)]
+    fn narrow(wide: f32) -> Self {
+        let bits = wide.to_bits();
+        let rounded = if wide.is_nan() {
+            bits | 0x0040_0000 // Quiet, so that the upper half alone is a NaN too.
+        } else {
+            bits + 0x7fff + (bits >> 16 & 1)
+        };
+        let [high, low, ..] = rounded.to_be_bytes();
+        Self(u16::from_be_bytes([high, low]))
+    }
+}
+
+/// Rounded to f32 first.
+impl Narrow<f64> for Bf16 {
+    #[inline(always)]
+    fn widen(self) -> f64 {
+        Narrow::<f32>::widen(self).into()
+    }
+    #[inline(always)]
+    fn narrow(wide: f64) -> Self {
+        Narrow::<f32>::narrow(<f32 as Narrow<f64>>::narrow(wide))
+    }
+}

@@ -1,0 +1,49 @@
+//! The tokens of the instruction sets of x86-64: detection is the only way to have one.
+
+/// Proves that the CPU and the operating system support AVX2 and FMA. (All CPUs with AVX2 but one line
+/// of VIA's have both.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The token, where there is what it proves.
+    pub fn detect() -> Option<Self> {
+        let both = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma");
+        both.then_some(Self(()))
+    }
+}
+
+/// Proves that the CPU and the operating system support the foundation of AVX-512, avx512f.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The token, where there is what it proves.
+    pub fn detect() -> Option<Self> {
+        std::arch::is_x86_feature_detected!("avx512f").then_some(Self(()))
+    }
+}
+
+/// A value that exists only where the token `I` does: the token, and registers made from it.
+pub trait Proof<I>: Copy {
+    /// Nothing: the value is the proof.
+    #[inline(always)]
+    fn proves(self) {}
+}
+
+impl Proof<Self> for Avx2 {}
+impl Proof<Self> for Avx512 {}
+
+/// Methods of a register `$raw` whose bodies are intrinsics: `name(a, b) { .. }` for a register of raw
+/// registers, all run by the macro `$with` of the instruction set.
+macro_rules! intrinsics {
+    ($with:ident, $raw:ty: $($(#[$attribute:meta])* $name:ident($first:ident $(, $other:ident)*) $body:block)*) => {$(
+        $(#[$attribute])*
+        #[inline(always)]
+        fn $name(self $(, $other: Self)*) -> Self {
+            Self($with!(self, ($first: $raw = self.0 $(, $other: $raw = $other.0)*) -> $raw $body))
+        }
+    )*};
+}
+pub(super) use intrinsics;

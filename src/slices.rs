@@ -1,0 +1,209 @@
+//! The operations on slices, as methods of the executor: they check what they are given, and call what
+//! this crate has compiled for the element type.
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::inspection::Inspection;
+use crate::step::{MomentumMut, Step, TensorStep};
+use std::slice::from_mut;
+
+impl Executor {
+    /// As [`signed_sqrt`](crate::signed_sqrt).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline]
+    pub fn signed_sqrt<T: Element>(self, gradient: &[T], out: &mut [T]) {
+        assert_same_length("gradient", gradient.len(), "out", out.len());
+        T::signed_sqrt(self, gradient, out);
+    }
+
+    /// As [`signed_sqrt_in_place`](crate::signed_sqrt_in_place).
+    #[inline]
+    pub fn signed_sqrt_in_place<T: Element>(self, values: &mut [T]) {
+        T::signed_sqrt_in_place(self, values);
+    }
+
+    /// As [`axpy`](crate::axpy).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline]
+    pub fn axpy<T: Element>(self, alpha: T::Compute, x: &[T], y: &mut [T]) {
+        assert_same_length("x", x.len(), "y", y.len());
+        T::axpy(self, alpha, x, y);
+    }
+
+    /// As [`descend`](crate::descend).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline]
+    pub fn descend<T: Element>(
+        self,
+        parameters: &mut [T],
+        gradient: &[T],
+        learning_rate: T::Compute,
+    ) {
+        assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
+        T::descend(self, parameters, gradient, learning_rate);
+    }
+
+    /// As [`descend_into`](crate::descend_into).
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[inline]
+    pub fn descend_into<T: Element>(
+        self,
+        parameters: &[T],
+        gradient: &[T],
+        learning_rate: T::Compute,
+        out: &mut [T],
+    ) {
+        assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
+        assert_same_length("parameters", parameters.len(), "out", out.len());
+        T::descend_into(self, parameters, gradient, learning_rate, out);
+    }
+
+    /// As [`descend_all`](crate::descend_all).
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many gradients as tensors of parameters, or the lengths of a pair differ.
+    pub fn descend_all<T, P, G>(
+        self,
+        parameters: &mut [P],
+        gradients: &[G],
+        learning_rate: T::Compute,
+    ) where
+        T: Element,
+        P: AsMut<[T]>,
+        G: AsRef<[T]>,
+    {
+        let (given, of_gradients) = (parameters.len(), gradients.len());
+        assert!(
+            given == of_gradients,
+            "there are {given} tensors of parameters and {of_gradients} gradients; there must be as \
+             many of each"
+        );
+        let mut tensors: Vec<(&mut [T], &[T])> = pairs(parameters, gradients).collect();
+        for (i, (parameters, gradient)) in tensors.iter().enumerate() {
+            if parameters.len() != gradient.len() {
+                unequal_lengths(
+                    &format!("parameters of tensor {i}"),
+                    parameters.len(),
+                    &format!("gradient of tensor {i}"),
+                    gradient.len(),
+                );
+            }
+        }
+        T::descend_all(self, &mut tensors, learning_rate);
+    }
+
+    /// As [`inspect`](crate::inspect).
+    #[must_use]
+    pub fn inspect<T: Element, G: AsRef<[T]>>(self, gradients: &[G]) -> Inspection {
+        let gradients: Vec<&[T]> = gradients.iter().map(G::as_ref).collect();
+        T::inspect(self, &gradients)
+    }
+
+    /// Takes the step of an optimizer on one tensor, all of it in memory of the caller's: parameters,
+    /// gradient and momentum. For a model, [`step_all`](Self::step_all) takes all tensors in one pass.
+    ///
+    /// Each element becomes what [`reference::step`](crate::reference::step) specifies. A momentum given
+    /// to a step without one stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TensorLength`] if the gradient is not as long as the parameters;
+    /// [`Error::InvalidMomentum`] if the step has a momentum and the memory for it is missing or of
+    /// another length. Nothing is written then.
+    ///
+    /// ```
+    /// use rootstep::optimizer::{MomentumMut, Rule, Step};
+    /// use rootstep::Executor;
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let rule = Rule::sgd(0.5).with_momentum(0.5);
+    /// let (mut parameters, mut momentum) = ([1.0_f32, 2.0], [0.0; 2]);
+    /// for t in 0..2 {
+    ///     let step = if t == 0 { Step::first(&rule)? } else { Step::later(&rule)? };
+    ///     let gradient = [1.0, -1.0];
+    ///     let momentum = MomentumMut::Full(&mut momentum);
+    ///     Executor::default().step(&step, &mut parameters, &gradient, momentum)?;
+    /// }
+    /// assert_eq!((parameters, momentum), ([-0.25, 3.25], [1.5, -1.5]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn step<T: Element>(
+        self,
+        step: &Step<T::Compute>,
+        parameters: &mut [T],
+        gradient: &[T],
+        momentum: MomentumMut<'_, T::Compute>,
+    ) -> Result<(), Error> {
+        let mut tensor = TensorStep::new(*step, parameters, gradient, momentum);
+        T::step_all(self, from_mut(&mut tensor))
+    }
+
+    /// Takes the steps of several tensors in one parallel pass: small tensors are not dispatched one by
+    /// one and large ones are split, so that all threads are busy to the end. Nothing is allocated.
+    ///
+    /// The bits are those of one [`step`](Self::step) after the other.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step), with the index of the tensor. Nothing is written then, in any of
+    /// them.
+    ///
+    /// ```
+    /// use rootstep::optimizer::{MomentumMut, Rule, Step, TensorStep};
+    /// use rootstep::Executor;
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let (weights, biases) = (Step::first(&Rule::powerstep(0.25))?, Step::first(&Rule::sgd(1.0))?);
+    /// let (mut w, mut b, mut momentum) = ([1.0_f32; 3], [0.0; 1], [0.0; 3]);
+    /// Executor::default().step_all(&mut [
+    ///     TensorStep::new(weights, &mut w, &[4.0, -4.0, 16.0], MomentumMut::Full(&mut momentum)),
+    ///     TensorStep::new(biases, &mut b, &[2.0], MomentumMut::None),
+    /// ])?;
+    /// assert_eq!((w, b), ([0.5, 1.5, 0.0], [-2.0]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn step_all<T: Element>(
+        self,
+        tensors: &mut [TensorStep<'_, T, T::Compute>],
+    ) -> Result<(), Error> {
+        T::step_all(self, tensors)
+    }
+}
+
+/// The slices of a model's tensors. Each is asked for once, on the calling thread: what the caller's
+/// `as_mut` does is the caller's business.
+pub(crate) fn pairs<'a, T: 'a, P: AsMut<[T]>, G: AsRef<[T]>>(
+    parameters: &'a mut [P],
+    gradients: &'a [G],
+) -> impl Iterator<Item = (&'a mut [T], &'a [T])> {
+    parameters.iter_mut().map(P::as_mut).zip(gradients.iter().map(G::as_ref))
+}
+
+#[inline]
+fn assert_same_length(a: &str, a_length: usize, b: &str, b_length: usize) {
+    if a_length != b_length {
+        unequal_lengths(a, a_length, b, b_length);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unequal_lengths(a: &str, a_length: usize, b: &str, b_length: usize) -> ! {
+    panic!("`{a}` has {a_length} elements and `{b}` has {b_length}; they must have the same length")
+}

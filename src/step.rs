@@ -1,0 +1,203 @@
+//! The numbers of an optimizer's step: plain data.
+
+use crate::float::Float;
+
+/// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Power<T = f64> {
+    /// The sign alone: signSGD.
+    Zero,
+    /// The fourth root.
+    Quarter,
+    /// The square root: the normalisation of this crate.
+    Half,
+    /// Between the square root and the plain gradient.
+    ThreeQuarters,
+    /// The plain gradient: SGD.
+    One,
+    /// `v / sqrt(|v| + epsilon)`: the square root, but linear near zero.
+    Smoothed {
+        /// Positive. It is about the magnitude below which the power is linear.
+        epsilon: T,
+    },
+}
+
+impl Power {
+    pub(crate) fn round<T: Float>(self) -> Power<T> {
+        match self {
+            Self::Zero => Power::Zero,
+            Self::Quarter => Power::Quarter,
+            Self::Half => Power::Half,
+            Self::ThreeQuarters => Power::ThreeQuarters,
+            Self::One => Power::One,
+            Self::Smoothed { epsilon } => Power::Smoothed { epsilon: T::from_f64(epsilon) },
+        }
+    }
+}
+
+/// What the power is taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum PowerOf {
+    /// The gradient, before momentum and weight decay: pbSGD.
+    Gradient,
+    /// The momentum: PowerStep.
+    Momentum,
+}
+
+/// The numbers of one step of an optimizer, in the type that it is computed in: what
+/// [`reference::step`](crate::reference::step) does to an element.
+///
+/// Made from a [`Rule`](crate::optimizer::Rule), for the first step or a later one:
+///
+/// ```
+/// use rootstep::optimizer::{Rule, Step};
+///
+/// # fn main() -> Result<(), rootstep::Error> {
+/// let rule = Rule::powerstep(0.01);
+/// for t in 0..3 {
+///     let step: Step<f32> = if t == 0 { Step::first(&rule)? } else { Step::later(&rule)? };
+///     let step = step.with_gradient_factor(1.0 / 8.0)?; // The mean of 8 gradients that were added up.
+///     assert_eq!(step.is_first(), t == 0);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step<T> {
+    /// What every gradient is multiplied by: the gradient scale times the factor of clipping by
+    /// norm, negative to maximise.
+    pub(crate) gradient_factor: T,
+    /// The largest magnitude that a gradient keeps; ∞ for no limit.
+    pub(crate) clip_value: T,
+    pub(crate) power: Power<T>,
+    pub(crate) power_of: PowerOf,
+    /// The L2 weight decay; 0 for none.
+    pub(crate) weight_decay: T,
+    /// Whether there is no momentum yet.
+    pub(crate) first: bool,
+    /// What the old momentum is multiplied by; 0 for a rule without momentum.
+    pub(crate) momentum: T,
+    /// What a new gradient is multiplied by on its way into the momentum; 1 in the first step.
+    pub(crate) one_minus_dampening: T,
+    pub(crate) nesterov: bool,
+    /// The decoupled weight decay; 0 for none.
+    pub(crate) decoupled_weight_decay: T,
+    pub(crate) learning_rate: T,
+}
+
+impl<T: Float> Step<T> {
+    /// Whether this is the first step, in which the momentum is written and not read.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// Whether the step reads and writes a momentum.
+    #[must_use]
+    pub fn has_momentum(&self) -> bool {
+        self.momentum != T::default()
+    }
+}
+
+/// The elements that share a scale in int8 momentum.
+pub const INT8_BLOCK: usize = 128;
+
+/// The momentum of a tensor, in memory of the caller's.
+///
+/// What is in it before the [first](Step::is_first) step does not matter.
+///
+/// ```
+/// use rootstep::optimizer::{INT8_BLOCK, MomentumMut, Rule, Step};
+/// use rootstep::Executor;
+///
+/// # fn main() -> Result<(), rootstep::Error> {
+/// let step = Step::first(&Rule::powerstep(0.5))?;
+/// let (mut parameters, gradient) = ([1.0_f32, 2.0], [4.0, -16.0]);
+/// let mut upper_halves = [0; 2];
+/// Executor::default().step(&step, &mut parameters, &gradient, MomentumMut::Bf16(&mut upper_halves))?;
+/// assert_eq!(parameters, [0.0, 4.0]);
+/// assert_eq!(upper_halves.map(|m| f32::from_bits(u32::from(m) << 16)), gradient);
+///
+/// let (mut codes, mut scales) = ([0; 2], [0.0; 2_usize.div_ceil(INT8_BLOCK)]);
+/// let momentum = MomentumMut::Int8 { codes: &mut codes, scales: &mut scales };
+/// Executor::default().step(&step, &mut parameters, &gradient, momentum)?;
+/// assert_eq!((codes, scales), ([32, -127], [16.0]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MomentumMut<'a, T> {
+    /// For a step without momentum.
+    None,
+    /// In the type that the step is computed in.
+    Full(&'a mut [T]),
+    /// In bf16, by its bits: the upper halves of f32, as
+    /// [`reference::bf16_momentum`](crate::reference::bf16_momentum) specifies. (The crate `half` lends
+    /// a slice of its `bf16` as one of `u16`.)
+    Bf16(&'a mut [u16]),
+    /// In bytes with a scale for each block of [`INT8_BLOCK`], the last one shorter, as
+    /// [`reference::int8_momentum`](crate::reference::int8_momentum) specifies: `m = code * (scale / 127)`.
+    Int8 {
+        /// One for each element.
+        codes: &'a mut [i8],
+        /// One for each block.
+        scales: &'a mut [f32],
+    },
+}
+
+impl<T> MomentumMut<'_, T> {
+    /// The same memory, lent for a shorter time.
+    pub fn reborrow(&mut self) -> MomentumMut<'_, T> {
+        match self {
+            Self::None => MomentumMut::None,
+            Self::Full(momentum) => MomentumMut::Full(momentum),
+            Self::Bf16(momentum) => MomentumMut::Bf16(momentum),
+            Self::Int8 { codes, scales } => MomentumMut::Int8 { codes, scales },
+        }
+    }
+
+    /// Of how many elements it is the momentum.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Full(momentum) => momentum.len(),
+            Self::Bf16(momentum) => momentum.len(),
+            Self::Int8 { codes, .. } => codes.len(),
+        }
+    }
+
+    /// Whether it is that of no elements.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A step on one tensor of a model, all in memory of the caller's: what
+/// [`Executor::step_all`](crate::Executor::step_all) takes.
+#[derive(Debug)]
+pub struct TensorStep<'a, T, C = T> {
+    pub(crate) step: Step<C>,
+    pub(crate) parameters: &'a mut [T],
+    pub(crate) gradient: &'a [T],
+    pub(crate) momentum: MomentumMut<'a, C>,
+}
+
+impl<'a, T, C> TensorStep<'a, T, C> {
+    /// The `step` on these `parameters`, by their `gradient` and with their `momentum`.
+    #[must_use]
+    pub const fn new(
+        step: Step<C>,
+        parameters: &'a mut [T],
+        gradient: &'a [T],
+        momentum: MomentumMut<'a, C>,
+    ) -> Self {
+        Self { step, parameters, gradient, momentum }
+    }
+}
