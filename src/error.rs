@@ -9,6 +9,7 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Error {
     /// No instruction set has this name.
+    #[non_exhaustive]
     UnknownLevel {
         /// The name that was given.
         given: String,
@@ -16,6 +17,7 @@ pub enum Error {
         available: Vec<&'static str>,
     },
     /// The instruction set exists, but not on this machine.
+    #[non_exhaustive]
     UnavailableLevel {
         /// The name that was given.
         given: String,
@@ -23,6 +25,7 @@ pub enum Error {
         available: Vec<&'static str>,
     },
     /// A setting lies outside its allowed range.
+    #[non_exhaustive]
     InvalidSetting {
         /// The name of the setting.
         setting: &'static str,
@@ -32,6 +35,7 @@ pub enum Error {
         allowed: String,
     },
     /// The numbers of tensors do not fit.
+    #[non_exhaustive]
     TensorCount {
         /// How many tensors of parameters were given.
         parameters: usize,
@@ -43,8 +47,9 @@ pub enum Error {
         least: usize,
     },
     /// The lengths of a tensor do not fit.
+    #[non_exhaustive]
     TensorLength {
-        /// The place of the tensor in the model.
+        /// The index of the tensor in the model.
         tensor: usize,
         /// The length of its parameters.
         parameters: usize,
@@ -54,31 +59,43 @@ pub enum Error {
         expected: Option<usize>,
     },
     /// A gradient is NaN or infinite.
+    #[non_exhaustive]
     NonFiniteGradient {
-        /// The place of the tensor in the model.
+        /// The index of the tensor in the model.
         tensor: usize,
-        /// The place of the first such element in the tensor.
+        /// The index of the first such element in the tensor.
         index: usize,
         /// The element.
         given: String,
     },
     /// A candidate of a search failed on a fold.
+    #[non_exhaustive]
     FailedFit {
-        /// The place of the candidate.
+        /// The index of the candidate.
         candidate: usize,
-        /// The place of the fold.
+        /// The index of the fold.
         fold: usize,
         /// What went wrong.
         problem: String,
     },
     /// The journal of a search cannot be read or written, or is that of another search.
+    #[non_exhaustive]
     Journal {
         /// The file.
         file: String,
         /// What is wrong with it.
         problem: String,
     },
+    /// The momentum of a tensor does not fit its step or its parameters.
+    #[non_exhaustive]
+    InvalidMomentum {
+        /// The index of the tensor in the model.
+        tensor: usize,
+        /// What is wrong with it, and what is allowed.
+        problem: String,
+    },
     /// A saved state cannot be restored.
+    #[non_exhaustive]
     InvalidState {
         /// What is wrong with it.
         problem: String,
@@ -140,6 +157,9 @@ impl fmt::Display for Error {
             }
             Self::Journal { file, problem } => {
                 write!(f, "the journal {file} cannot be used: {problem}")
+            }
+            Self::InvalidMomentum { tensor, problem } => {
+                write!(f, "the momentum of tensor {tensor} does not fit: {problem}")
             }
             Self::InvalidState { problem } => {
                 write!(f, "the optimizer's state cannot be restored: {problem}")

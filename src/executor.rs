@@ -4,8 +4,8 @@ use crate::error::Error;
 use crate::format::{Number, Stored};
 use crate::inspection::Inspection;
 use crate::kernels::{
-    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, StepPart, Update,
-    WorkingSet,
+    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, StepPart,
+    Update, WorkingSet,
 };
 use crate::level::Level;
 #[cfg(feature = "rayon")]

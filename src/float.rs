@@ -82,8 +82,15 @@ macro_rules! float {
     ($float:ident, $bits:ident) => {
         impl Sealed for $float {}
 
-        #[allow(clippy::cast_possible_truncation, reason = "rounding, or the lower bits, are meant")]
-        #[allow(clippy::unnecessary_cast, clippy::cast_lossless, reason = "one of the types needs it")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "rounding, or the lower bits, are meant"
+        )]
+        #[allow(
+            clippy::unnecessary_cast,
+            clippy::cast_lossless,
+            reason = "one of the types needs it"
+        )]
         impl Float for $float {
             const NAME: &'static str = stringify!($float);
             const BITS: u32 = $bits::BITS;

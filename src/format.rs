@@ -4,7 +4,7 @@ use crate::float::{Bf16, Float};
 use crate::simd::{Lanes, Memory, Simd, Streaming, Vector};
 
 /// A type that kernels compute in.
-pub trait Number: Float + Stored<Compute = Self> + Format<f64> {
+pub trait Number: Float + Format<f64> {
     /// The register of the instruction set `S` that holds this type.
     type Vector<S: Simd>: Vector<Element = Self, Isa = S, Lanes: 'static> + Memory<Bf16>;
     /// An unsigned integer of the same size, so that loops that count take as many lanes.
@@ -62,10 +62,7 @@ pub trait Stored: Format<Self::Compute> {
     type Compute: Number;
 }
 
-impl Stored for f32 {
-    type Compute = Self;
-}
-impl Stored for f64 {
+impl<C: Number> Stored for C {
     type Compute = Self;
 }
 
@@ -112,11 +109,7 @@ impl<C: Number> Format<C> for Bf16 {
         C::Vector::<S>::unpack(isa, lanes)
     }
     #[inline(always)]
-    fn store<S: Simd>(
-        register: C::Vector<S>,
-        lanes: &mut Self::Lanes<S>,
-        _: Option<&Streaming>,
-    ) {
+    fn store<S: Simd>(register: C::Vector<S>, lanes: &mut Self::Lanes<S>, _: Option<&Streaming>) {
         register.pack(lanes);
     }
 }
@@ -126,10 +119,10 @@ impl Format<f64> for f32 {
 
     #[inline(always)]
     fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> S::F64 {
-        S::F64::unpack(isa, lanes)
+        <S::F64 as Memory<Self>>::unpack(isa, lanes)
     }
     #[inline(always)]
     fn store<S: Simd>(register: S::F64, lanes: &mut Self::Lanes<S>, _: Option<&Streaming>) {
-        register.pack(lanes);
+        <S::F64 as Memory<Self>>::pack(register, lanes);
     }
 }

@@ -41,8 +41,7 @@
 //!   what it is, NaN is passed on. Nothing is flushed to zero, and no shortcut loses a NaN.
 //! - **Never an illegal instruction.** AVX2 and AVX-512 are detected at run time; a [`Level`] can
 //!   be had only from detection.
-//! - **Nothing else panics.** Slices of unequal length do, before anything is written, and an
-//!   environment variable that names no instruction set does, on first use. What takes a
+//! - **Nothing else panics.** Slices of unequal length do, before anything is written. What takes a
 //!   configuration or data from outside returns a [`Result`] with [`Error`].
 //!
 //! # Threads and instruction sets
@@ -50,7 +49,7 @@
 //! Each call picks the best instruction set of the machine, and splits slices that are long enough
 //! to gain over the threads of the current rayon pool: the global one, or the caller's own inside
 //! `pool.install(..)`. The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the
-//! instruction set of a process; it is read once.
+//! instruction set of a process, if the machine has it; it is read once.
 //!
 //! # Caveats
 //!
@@ -68,7 +67,6 @@
 //! - `learning-rate` (default): the module `learning_rate`.
 //! - `journal`: searches that go on where they were interrupted.
 //! - `csv`: the table of a search as CSV.
-//! - `half`: momentum in bf16.
 //! - `serde`: the rules and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.
 
@@ -81,6 +79,8 @@ mod simd;
 mod element;
 mod error;
 mod executor;
+mod float;
+mod format;
 mod inspection;
 mod kernels;
 #[cfg(feature = "learning-rate")]
@@ -94,10 +94,13 @@ pub mod promises {}
 mod parallel;
 pub mod reference;
 mod setting;
+mod slices;
+mod step;
 
 pub use element::Element;
 pub use error::Error;
 pub use executor::Executor;
+pub use float::Float;
 pub use inspection::Inspection;
 pub use level::Level;
 
@@ -110,8 +113,7 @@ compile_error!("x87 arithmetic rounds twice: rootstep needs SSE2 on x86");
 ///
 /// # Panics
 ///
-/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
-/// [`Level`].
+/// If the lengths differ. Nothing is written then.
 ///
 /// ```
 /// let mut out = [0.0; 4];
@@ -125,10 +127,6 @@ pub fn signed_sqrt<T: Element>(gradient: &[T], out: &mut [T]) {
 /// `values[i] = copysign(sqrt(abs(values[i])), values[i])`, rounded once.
 ///
 /// Specified by [`reference::signed_sqrt`], which names the source.
-///
-/// # Panics
-///
-/// If `ROOTSTEP_LEVEL` names no available [`Level`].
 ///
 /// ```
 /// let mut values = [4.0_f64, -9.0, -0.0];
@@ -146,15 +144,14 @@ pub fn signed_sqrt_in_place<T: Element>(values: &mut [T]) {
 ///
 /// # Panics
 ///
-/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
-/// [`Level`].
+/// If the lengths differ. Nothing is written then.
 ///
 /// ```
 /// let mut y = [1.0_f32, 2.0];
 /// rootstep::axpy(-0.5, &[4.0, 8.0], &mut y);
 /// assert_eq!(y, [-1.0, -2.0]);
 /// ```
-pub fn axpy<T: Element>(alpha: T, x: &[T], y: &mut [T]) {
+pub fn axpy<T: Element>(alpha: T::Compute, x: &[T], y: &mut [T]) {
     Executor::default().axpy(alpha, x, y);
 }
 
@@ -165,8 +162,7 @@ pub fn axpy<T: Element>(alpha: T, x: &[T], y: &mut [T]) {
 ///
 /// # Panics
 ///
-/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
-/// [`Level`].
+/// If the lengths differ. Nothing is written then.
 ///
 /// ```
 /// // Minimises (x - 3)^2, whose gradient is 2(x - 3), with a learning rate that decays.
@@ -177,7 +173,7 @@ pub fn axpy<T: Element>(alpha: T, x: &[T], y: &mut [T]) {
 /// }
 /// assert!((x[0] - 3.0).abs() < 1e-3);
 /// ```
-pub fn descend<T: Element>(parameters: &mut [T], gradient: &[T], learning_rate: T) {
+pub fn descend<T: Element>(parameters: &mut [T], gradient: &[T], learning_rate: T::Compute) {
     Executor::default().descend(parameters, gradient, learning_rate);
 }
 
@@ -188,8 +184,7 @@ pub fn descend<T: Element>(parameters: &mut [T], gradient: &[T], learning_rate: 
 ///
 /// # Panics
 ///
-/// If the lengths differ (nothing is written), or if `ROOTSTEP_LEVEL` names no available
-/// [`Level`].
+/// If the lengths differ. Nothing is written then.
 ///
 /// ```
 /// let parameters = [1.0_f32, 2.0];
@@ -198,31 +193,38 @@ pub fn descend<T: Element>(parameters: &mut [T], gradient: &[T], learning_rate: 
 /// assert_eq!(stepped, [0.5, 2.5]);
 /// assert_eq!(parameters, [1.0, 2.0]);
 /// ```
-pub fn descend_into<T: Element>(parameters: &[T], gradient: &[T], learning_rate: T, out: &mut [T]) {
+pub fn descend_into<T: Element>(
+    parameters: &[T],
+    gradient: &[T],
+    learning_rate: T::Compute,
+    out: &mut [T],
+) {
     Executor::default().descend_into(parameters, gradient, learning_rate, out);
 }
 
-/// [`descend`] on every tensor of a model: a list of pairs of parameters and gradient, in one
-/// parallel pass. Small tensors are not dispatched one by one and large ones are split, so that all
-/// threads are busy to the end.
+/// [`descend`] on every tensor of a model, each with its gradient, in one parallel pass. Small tensors
+/// are not dispatched one by one and large ones are split, so that all threads are busy to the end.
 ///
 /// The bits are those of one [`descend`] after the other.
 ///
 /// # Panics
 ///
-/// If the lengths of a pair differ (nothing is written, in any of them; the message names the pair
-/// by its index), or if `ROOTSTEP_LEVEL` names no available [`Level`].
+/// If there are not as many gradients as tensors, or the lengths of a pair differ (the message names it
+/// by its index). Nothing is written then, in any of them.
 ///
 /// ```
 /// let mut model = [vec![1.0_f32; 3], vec![2.0; 10_000]];
 /// let gradients = [vec![4.0_f32; 3], vec![-4.0; 10_000]];
-/// let mut tensors: Vec<_> =
-///     model.iter_mut().zip(&gradients).map(|(x, g)| (x.as_mut_slice(), g.as_slice())).collect();
-/// rootstep::descend_all(&mut tensors, 0.25);
+/// rootstep::descend_all(&mut model, &gradients, 0.25);
 /// assert_eq!(model, [vec![0.5; 3], vec![2.5; 10_000]]);
 /// ```
-pub fn descend_all<T: Element>(tensors: &mut [(&mut [T], &[T])], learning_rate: T) {
-    Executor::default().descend_all(tensors, learning_rate);
+pub fn descend_all<T, P, G>(parameters: &mut [P], gradients: &[G], learning_rate: T::Compute)
+where
+    T: Element,
+    P: AsMut<[T]>,
+    G: AsRef<[T]>,
+{
+    Executor::default().descend_all(parameters, gradients, learning_rate);
 }
 
 /// The health of a model's gradients, in one pass: the global L2 norm, the largest magnitude, and how
@@ -231,19 +233,15 @@ pub fn descend_all<T: Element>(tensors: &mut [(&mut [T], &[T])], learning_rate: 
 /// The sums are taken in f64, in an order that depends on the lengths alone, so the norm has the same
 /// bits on every instruction set and for any number of threads. Specified by [`reference::inspect`].
 ///
-/// # Panics
-///
-/// If `ROOTSTEP_LEVEL` names no available [`Level`].
-///
 /// ```
-/// let health = rootstep::inspect(&[&[3.0_f32, 0.0], &[-4.0]]);
+/// let health = rootstep::inspect(&[vec![3.0_f32, 0.0], vec![-4.0]]);
 /// assert_eq!((health.norm, health.max_magnitude, health.zero), (5.0, 4.0, 1));
 /// assert!(health.is_finite());
 ///
-/// let health = rootstep::inspect(&[&[3.0], &[1.0, f64::NAN]]);
+/// let health = rootstep::inspect(&[vec![3.0], vec![1.0, f64::NAN]]);
 /// assert_eq!((health.nan, health.first_non_finite), (1, Some((1, 1))));
 /// ```
 #[must_use]
-pub fn inspect<T: Element>(gradients: &[&[T]]) -> Inspection {
+pub fn inspect<T: Element, G: AsRef<[T]>>(gradients: &[G]) -> Inspection {
     Executor::default().inspect(gradients)
 }

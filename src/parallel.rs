@@ -1,7 +1,7 @@
 //! Long slices, and many slices, split over the threads of the current rayon pool.
 
-use crate::level::Level;
 use crate::kernels::{CHUNK_BYTES, Part};
+use crate::level::Level;
 use std::sync::{Mutex, PoisonError};
 
 /// Outputs of fewer bytes stay on the calling thread.

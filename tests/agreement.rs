@@ -3,8 +3,8 @@
 
 mod support;
 
-use rootstep::optimizer::{Power, Rule};
-use rootstep::reference::{Step, step};
+use rootstep::optimizer::{Power, Rule, Step};
+use rootstep::reference::step;
 use support::random_bits;
 
 const STEPS: usize = 100;
@@ -67,12 +67,13 @@ fn each_step_agrees_within_two_units_in_the_last_place() {
         let (mut x, mut m) = (values(1), vec![-0.0_f32; LENGTH]);
         let (mut worst, mut differing) = (0.0_f32, 0);
         for (k, after) in recorded.chunks(2).enumerate() {
-            let numbers = if k == 0 { Step::first(rule) } else { Step::later(rule) };
+            let numbers = if k == 0 { Step::first(rule) } else { Step::later(rule) }.unwrap();
+            let (momentum, learning_rate) = (rule.momentum as f32, rule.learning_rate as f32);
             let gradient = values(1000 + k as u64);
             for i in 0..LENGTH {
                 let (new_x, new_m) = step(&numbers, x[i], m[i], gradient[i]);
-                let kept = numbers.momentum * m[i];
-                let update = [numbers.learning_rate * kept, x[i] - new_x];
+                let kept = momentum * m[i];
+                let update = [learning_rate * kept, x[i] - new_x];
                 let off = ulps(new_x, after[0][i], [x[i], update[0], update[1]]);
                 worst = worst.max(off);
                 differing += u32::from(off > 0.0);

@@ -6,9 +6,9 @@ mod support;
 use proptest::prelude::*;
 use rootstep::{Executor, Inspection, inspect, reference};
 use std::iter;
-use support::{Float, executors, long_length, random_values, same_inspection, unit_values};
+use support::{TestElement, executors, long_length, random_values, same_inspection, unit_values};
 
-fn check<T: Float>(executor: Executor, gradients: &[&[T]]) -> Inspection {
+fn check<T: TestElement>(executor: Executor, gradients: &[&[T]]) -> Inspection {
     let (found, specified) = (executor.inspect(gradients), reference::inspect(gradients));
     assert!(
         same_inspection(&found, &specified),
@@ -18,18 +18,18 @@ fn check<T: Float>(executor: Executor, gradients: &[&[T]]) -> Inspection {
 }
 
 /// Finite values of many magnitudes.
-fn finite<T: Float>(length: usize, seed: u64) -> Vec<T> {
+fn finite<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
     let values = random_values::<T>(2 * length + 100, seed);
     let finite = values.into_iter().filter(|&value| value * T::default() == T::default());
     finite.take(length).collect()
 }
 
 /// Values whose squares neither overflow nor underflow: there is nothing to count.
-fn ordinary<T: Float>(length: usize, seed: u64) -> Vec<T> {
+fn ordinary<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
     iter::repeat_with(unit_values(seed)).take(length).collect()
 }
 
-fn every_length<T: Float>() {
+fn every_length<T: TestElement>() {
     for length in (0..70).chain([32_767, 32_768, 32_769, 70_000]) {
         let values = random_values::<T>(length, 1);
         for executor in executors() {
@@ -109,8 +109,8 @@ fn what_is_not_finite_is_named() {
 #[test]
 fn nothing_at_all() {
     for executor in executors() {
-        assert_eq!(executor.inspect::<f32>(&[]), Inspection::default());
-        assert_eq!(executor.inspect::<f64>(&[&[], &[]]), Inspection::default());
+        assert_eq!(executor.inspect::<f32, Vec<f32>>(&[]), Inspection::default());
+        assert_eq!(executor.inspect(&[Vec::<f64>::new(), Vec::new()]), Inspection::default());
     }
 }
 

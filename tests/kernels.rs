@@ -9,10 +9,10 @@ use hard_roots::hard_roots;
 use proptest::prelude::*;
 use rootstep::{Executor, Level};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use support::{Float, Operation, check, executors, random_values, same};
+use support::{Operation, TestElement, check, executors, random_values, same};
 
 /// Every length from nothing to beyond three blocks of four of the widest registers.
-fn every_length<T: Float>() {
+fn every_length<T: TestElement>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);
     for length in 0..=13 * T::LANES + 3 {
         let x = random_values::<T>(length, 1);
@@ -36,7 +36,7 @@ fn every_length_f64() {
 }
 
 /// Every place of the output within a register, against other places of the inputs.
-fn every_offset<T: Float>() {
+fn every_offset<T: TestElement>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);
     for offset in 0..T::LANES {
         for length in [1, 3, 7, 8, 15, 16, 17, 63, 64, 65, 100, 130] {
@@ -63,7 +63,7 @@ fn every_offset_f64() {
 }
 
 /// Every pair of special values, with every special scalar.
-fn every_special_value<T: Float>() {
+fn every_special_value<T: TestElement>() {
     let special = T::special();
     let x: Vec<T> = special.iter().flat_map(|&x| vec![x; special.len()]).collect();
     let g: Vec<T> = special.iter().flat_map(|_| special.clone()).collect();
@@ -88,7 +88,7 @@ fn every_special_value_f64() {
 
 /// Each special value alone, with zeros between, and with one other value among them: a register
 /// takes its roots in one way only if all of its lanes allow it.
-fn every_special_value_in_company<T: Float>() {
+fn every_special_value_in_company<T: TestElement>() {
     let special = T::special();
     let one = T::from_random(0x3fb9_9999_9999_999a);
     let length = 9 * T::LANES + 3;
@@ -138,7 +138,7 @@ fn hard_roots_f64() {
 }
 
 /// A float of any class.
-fn any_float<T: Float>() -> impl Strategy<Value = T> {
+fn any_float<T: TestElement>() -> impl Strategy<Value = T> {
     prop_oneof![
         3 => any::<u64>().prop_map(T::from_random),
         1 => prop::sample::select(T::special()),
@@ -146,7 +146,7 @@ fn any_float<T: Float>() -> impl Strategy<Value = T> {
 }
 
 /// `x` and `g` of the same length: up to several blocks.
-fn any_slices<T: Float>() -> impl Strategy<Value = Vec<(T, T)>> {
+fn any_slices<T: TestElement>() -> impl Strategy<Value = Vec<(T, T)>> {
     prop::collection::vec((any_float(), any_float()), 0..20 * T::LANES)
 }
 
@@ -154,16 +154,16 @@ fn any_executor() -> impl Strategy<Value = Executor> {
     prop::sample::select(executors().collect::<Vec<_>>())
 }
 
-fn any_operation<T: Float>() -> impl Strategy<Value = Operation<T>> {
+fn any_operation<T: TestElement>() -> impl Strategy<Value = Operation<T>> {
     (0..5_usize, any_float()).prop_map(|(i, scalar)| Operation::all(scalar)[i])
 }
 
-fn any_offsets<T: Float>() -> impl Strategy<Value = [usize; 3]> {
+fn any_offsets<T: TestElement>() -> impl Strategy<Value = [usize; 3]> {
     prop::array::uniform3(0..T::LANES)
 }
 
 /// Two calls on the parts of a slice give the bits of one call on the whole.
-fn check_split<T: Float>(
+fn check_split<T: TestElement>(
     operation: Operation<T>,
     executor: Executor,
     slices: Vec<(T, T)>,
@@ -244,19 +244,6 @@ fn root_functions() {
         for ((&x, &g), &out) in x.iter().zip(&g).zip(&out) {
             assert!(same(out, operation.specified(x, g)), "{operation:?}");
         }
-    }
-}
-
-/// The control of the benches is an `axpy` that writes elsewhere.
-#[test]
-fn axpy_into() {
-    let x = random_values::<f64>(100, 5);
-    let y = random_values::<f64>(100, 6);
-    for executor in executors() {
-        let (mut out, mut expected) = (random_values::<f64>(100, 7), y.clone());
-        executor.axpy_into(0.3, &x, &y, &mut out);
-        executor.axpy(0.3, &x, &mut expected);
-        assert!(out.iter().zip(&expected).all(|(&a, &b)| same(a, b)), "{executor:?}");
     }
 }
 

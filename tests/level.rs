@@ -56,16 +56,6 @@ fn executors_tell_what_they_are() {
     }
 }
 
-/// The control of the benches runs its loop.
-#[test]
-fn plain_loops_run_on_every_level() {
-    for &level in Level::available() {
-        let mut runs = 0;
-        level.autovectorize(|| runs += 1);
-        assert_eq!(runs, 1, "{level}");
-    }
-}
-
 #[test]
 fn names_and_levels_are_one_to_one() {
     for &level in Level::available() {
@@ -79,10 +69,11 @@ fn other_names_are_errors_that_list_what_is_available() {
     let available: Vec<_> = Level::available().iter().map(|level| level.name()).collect();
     for given in ["", "AVX2", "sse2", "avx2 ", "best"] {
         let error = given.parse::<Level>().unwrap_err();
-        assert_eq!(
-            error,
-            Error::UnknownLevel { given: given.to_owned(), available: available.clone() }
-        );
+        assert!(matches!(
+            &error,
+            Error::UnknownLevel { given: named, available: listed, .. }
+                if named == given && *listed == available
+        ));
         assert!(error.to_string().contains(&format!("`{given}`")));
         assert!(error.to_string().ends_with(&available.join(", ")));
     }
@@ -103,6 +94,7 @@ fn child() {
     rootstep::descend(&mut parameters, &[4.0; 100], 0.25);
     assert_eq!(parameters, [0.5; 100]);
     println!("level of the process: {}", Executor::default().level());
+    println!("asked: {:?}", Level::from_env());
 }
 
 fn run_child(level: &str) -> Output {
@@ -123,16 +115,25 @@ fn environment_pins_the_level() {
     }
 }
 
+/// A library is a guest: a wrong name is as good as none to its functions, and an error to the programs
+/// that ask.
 #[test]
-fn wrong_environment_is_a_clear_error_on_first_use() {
+fn a_wrong_environment_changes_nothing() {
     let missing = ["avx2", "avx512"].into_iter().filter(|name| name.parse::<Level>().is_err());
-    for name in missing.chain(["avx9000", ""]) {
+    for name in missing.chain(["avx9000", "", " ", "AVX2"]) {
         let output = run_child(name);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(101), "a panic, not a signal: {text}");
-        assert!(text.contains("ROOTSTEP_LEVEL: ") && text.contains(&format!("`{name}`")), "{text}");
-        for level in Level::available() {
-            assert!(text.contains(level.name()), "{text}");
-        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        let best = Level::detect();
+        assert!(text.contains(&format!("level of the process: {best}\n")), "{text}");
+        assert!(
+            text.contains(
+                &format!("asked: Err({:?}", name.parse::<Level>().unwrap_err())
+                    .split('{')
+                    .next()
+                    .unwrap()
+            ),
+            "{text}"
+        );
     }
 }

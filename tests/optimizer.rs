@@ -7,9 +7,9 @@ mod support;
 
 use proptest::prelude::*;
 use rootstep::optimizer::{Builder, MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule};
-use rootstep::{Error, Executor};
+use rootstep::{Error, Executor, Float as _};
 use specified::{Common, Specified};
-use support::{Float, Guarded, executors, random_values, same};
+use support::{Guarded, TestElement, executors, random_values, same};
 
 const POWERS: [Power; 6] = [
     Power::Zero,
@@ -20,25 +20,22 @@ const POWERS: [Power; 6] = [
     Power::Smoothed { epsilon: 1e-3 },
 ];
 
-const FORMATS: &[MomentumFormat] = &[
-    MomentumFormat::Full,
-    #[cfg(feature = "half")]
-    MomentumFormat::Bf16,
-    MomentumFormat::Int8,
-];
+const FORMATS: &[MomentumFormat] =
+    &[MomentumFormat::Full, MomentumFormat::Bf16, MomentumFormat::Int8];
 
 const PLAIN: Common = Common { gradient_scale: 1.0, clip_value: None };
 
-fn builder<T: Float>(rule: Rule, common: Common, executor: Executor) -> Builder<T> {
-    let builder = Optimizer::builder(rule).gradient_scale(common.gradient_scale).executor(executor);
+fn builder<T: TestElement>(rule: Rule, common: Common, executor: Executor) -> Builder<T> {
+    let builder =
+        Optimizer::builder(rule).with_gradient_scale(common.gradient_scale).with_executor(executor);
     match common.clip_value {
-        Some(limit) => builder.clip_value(limit),
+        Some(limit) => builder.with_clip_value(limit),
         None => builder,
     }
 }
 
 /// Values of every class, most of them such as gradients and parameters have.
-fn values<T: Float>(length: usize, seed: u64) -> Vec<T> {
+fn values<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
     let mut bits = support::random_bits(seed);
     let any = random_values(length, seed ^ 0x5555);
     any.into_iter()
@@ -53,7 +50,7 @@ fn values<T: Float>(length: usize, seed: u64) -> Vec<T> {
 }
 
 /// Takes three steps with guarded tensors of these lengths, and compares each with the specification.
-fn check<T: Float>(rule: Rule, common: Common, executor: Executor, lengths: &[usize]) {
+fn check<T: TestElement>(rule: Rule, common: Common, executor: Executor, lengths: &[usize]) {
     let tensors = |seed: u64| {
         let tensor = move |(i, &length): (usize, &usize)| {
             Guarded::new(&values::<T>(length, seed + i as u64), (i + length) % T::LANES)
@@ -112,7 +109,7 @@ fn rules() -> Vec<Rule> {
 }
 
 /// Each combination of terms, with tensors that end in every kind of tail and in several blocks.
-fn every_rule<T: Float>() {
+fn every_rule<T: TestElement>() {
     let scaled = Common { gradient_scale: 0.125, clip_value: Some(0.5) };
     for executor in executors().filter(|executor| !executor.is_parallel()) {
         for (i, rule) in rules().into_iter().enumerate() {
@@ -188,7 +185,6 @@ fn momentum_takes_the_bytes_of_its_format() {
     };
     assert_eq!(bytes(MomentumFormat::Full), 1281 * 4);
     assert_eq!(bytes(MomentumFormat::Int8), 1281 + 11 * 4);
-    #[cfg(feature = "half")]
     assert_eq!(bytes(MomentumFormat::Bf16), 1281 * 2);
 }
 
@@ -252,9 +248,9 @@ fn each_group_has_its_rule() {
     let group_of = [0, 2, 1, 2, 0];
     for executor in executors() {
         let mut optimizer = Optimizer::<f32>::builder(rules[0])
-            .group(rules[1], [2])
-            .group(rules[2], [3, 1])
-            .executor(executor)
+            .with_group(rules[1], [2])
+            .with_group(rules[2], [3, 1])
+            .with_executor(executor)
             .build()
             .unwrap();
         let mut parameters: Vec<Vec<f32>> = (0..5).map(|i| values(100 + i, 7)).collect();
@@ -314,7 +310,7 @@ fn clipping_by_norm() {
             let common = Common { gradient_scale: scale, clip_value: Some(1.5) };
             let rule = Rule::sgd(0.1);
             let mut optimizer =
-                builder::<f32>(rule, common, executor).clip_norm(limit).build().unwrap();
+                builder::<f32>(rule, common, executor).with_clip_norm(limit).build().unwrap();
             let mut parameters = [vec![1.0; 100], vec![2.0; 100]];
             let mut specified = parameters.each_ref().map(|x| Specified::new(x, rule));
             let report = optimizer.step(&mut parameters, &gradients).unwrap();
@@ -331,7 +327,7 @@ fn clipping_by_norm() {
 #[test]
 fn clipping_what_is_not_finite_by_norm() {
     let step = |gradient: [f32; 2]| {
-        let mut optimizer = Optimizer::builder(Rule::sgd(1.0)).clip_norm(1.0).build().unwrap();
+        let mut optimizer = Optimizer::builder(Rule::sgd(1.0)).with_clip_norm(1.0).build().unwrap();
         let mut parameters = [[1.0_f32, 2.0]];
         optimizer.step(&mut parameters, &[gradient]).unwrap();
         parameters[0]
@@ -350,8 +346,8 @@ fn policies_for_what_is_not_finite() {
         bad[1][2500] = bad_value;
         for executor in executors() {
             let build = |policy| {
-                let builder = Optimizer::builder(Rule::powerstep(0.1)).executor(executor);
-                builder.non_finite(policy).build().unwrap()
+                let builder = Optimizer::builder(Rule::powerstep(0.1)).with_executor(executor);
+                builder.with_non_finite(policy).build().unwrap()
             };
             let mut parameters = good.clone();
 
@@ -384,7 +380,7 @@ fn policies_for_what_is_not_finite() {
 
 #[test]
 fn inspecting_on_request() {
-    let mut optimizer = Optimizer::builder(Rule::sgd(0.1)).inspect().build().unwrap();
+    let mut optimizer = Optimizer::builder(Rule::sgd(0.1)).with_inspection().build().unwrap();
     let gradients = [[3.0_f64, 0.0, -4.0]];
     let report = optimizer.step(&mut [[1.0; 3]], &gradients).unwrap();
     assert_eq!(report.inspection, Some(rootstep::inspect(&[&gradients[0]])));
@@ -394,7 +390,7 @@ fn inspecting_on_request() {
 #[test]
 fn shapes() {
     let mut optimizer =
-        Optimizer::builder(Rule::powerstep(0.1)).group(Rule::sgd(1.0), [1]).build().unwrap();
+        Optimizer::builder(Rule::powerstep(0.1)).with_group(Rule::sgd(1.0), [1]).build().unwrap();
     let tensors = |lengths: &[usize]| -> Vec<Vec<f32>> {
         lengths.iter().map(|&length| vec![1.0; length]).collect()
     };
@@ -511,9 +507,18 @@ fn settings_out_of_range() {
         );
         let builder = || Optimizer::builder(sgd);
         let is = format!("is {epsilon}; {positive}");
-        assert_eq!(message(builder().gradient_scale(epsilon)), format!("the gradient scale {is}"));
-        assert_eq!(message(builder().clip_norm(epsilon)), format!("the limit of the norm {is}"));
-        assert_eq!(message(builder().clip_value(epsilon)), format!("the limit of the values {is}"));
+        assert_eq!(
+            message(builder().with_gradient_scale(epsilon)),
+            format!("the gradient scale {is}")
+        );
+        assert_eq!(
+            message(builder().with_clip_norm(epsilon)),
+            format!("the limit of the norm {is}")
+        );
+        assert_eq!(
+            message(builder().with_clip_value(epsilon)),
+            format!("the limit of the values {is}")
+        );
     }
     assert_eq!(rule(sgd.with_dampening(0.5)), "the dampening is 0.5; allowed: 0 without momentum");
     assert_eq!(
@@ -524,17 +529,17 @@ fn settings_out_of_range() {
         rule(sgd.with_momentum(0.5).with_nesterov().with_dampening(0.5)),
         "the dampening is 0.5; allowed: 0 with Nesterov's momentum"
     );
-    let builder = || Optimizer::builder(sgd).group(sgd, [0, 2]);
+    let builder = || Optimizer::builder(sgd).with_group(sgd, [0, 2]);
     assert_eq!(
-        message(builder().group(sgd, [1, 2])),
+        message(builder().with_group(sgd, [1, 2])),
         "a tensor of a group is 2; allowed: a tensor in one group only; it is in 1 too"
     );
     assert_eq!(
-        message(builder().group(sgd, [usize::MAX])),
+        message(builder().with_group(sgd, [usize::MAX])),
         format!("a tensor of a group is {}; allowed: below 16777216", usize::MAX)
     );
     assert_eq!(
-        message(builder().group(Rule::sgd(-2.0), [1])),
+        message(builder().with_group(Rule::sgd(-2.0), [1])),
         format!("the learning rate is -2; {finite}")
     );
     let mut optimizer = builder().build().unwrap();

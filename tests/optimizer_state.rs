@@ -7,20 +7,20 @@ use rootstep::Error;
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use support::{Float, unit_values};
+use support::{TestElement, unit_values};
 
 const NAMES: [&str; 3] = ["weight", "bias", "scale"];
 const LENGTHS: [usize; 3] = [300, 0, 129];
 
 /// Finite values: a NaN would hide what becomes of the others in its block.
-fn tensors<T: Float>(seed: u64) -> Vec<Vec<T>> {
+fn tensors<T: TestElement>(seed: u64) -> Vec<Vec<T>> {
     let mut value = unit_values(seed);
     LENGTHS.iter().map(|&length| (0..length).map(|_| value()).collect()).collect()
 }
 
-fn build<T: Float>(rule: Rule) -> Optimizer<T> {
+fn build<T: TestElement>(rule: Rule) -> Optimizer<T> {
     // The third tensor has no momentum.
-    Optimizer::builder(rule).group(Rule::pbsgd(0.1, Power::Half), [2]).build().unwrap()
+    Optimizer::builder(rule).with_group(Rule::pbsgd(0.1, Power::Half), [2]).build().unwrap()
 }
 
 fn rules() -> Vec<Rule> {
@@ -29,18 +29,22 @@ fn rules() -> Vec<Rule> {
         .to_vec()
 }
 
-fn advance<T: Float>(optimizer: &mut Optimizer<T>, parameters: &mut [Vec<T>], steps: u64) {
+fn advance<T: TestElement>(optimizer: &mut Optimizer<T>, parameters: &mut [Vec<T>], steps: u64) {
     for _ in 0..steps {
         optimizer.step(parameters, &tensors(100 + optimizer.steps())).unwrap();
     }
 }
 
-fn bits<T: Float>(tensors: &[Vec<T>]) -> Vec<Vec<u64>> {
-    tensors.iter().map(|tensor| tensor.iter().map(|value| value.bits()).collect()).collect()
+fn bits<T: TestElement>(tensors: &[Vec<T>]) -> Vec<Vec<u64>> {
+    tensors.iter().map(|tensor| tensor.iter().map(|value| value.to_bits()).collect()).collect()
 }
 
 /// Steps `before` times, saves and loads by `through`, steps 3 more times; against no interruption.
-fn resume<T: Float>(rule: Rule, before: u64, through: impl Fn(&Optimizer<T>, &mut Optimizer<T>)) {
+fn resume<T: TestElement>(
+    rule: Rule,
+    before: u64,
+    through: impl Fn(&Optimizer<T>, &mut Optimizer<T>),
+) {
     let (mut whole, mut interrupted) = (tensors::<T>(1), tensors::<T>(1));
     advance(&mut build(rule), &mut whole, before + 3);
 
@@ -54,7 +58,7 @@ fn resume<T: Float>(rule: Rule, before: u64, through: impl Fn(&Optimizer<T>, &mu
     assert_eq!(bits(&whole), bits(&interrupted), "{rule:?} after {before} steps");
 }
 
-fn resume_every_way<T: Float>() {
+fn resume_every_way<T: TestElement>() {
     for rule in rules() {
         for before in [0, 1, 2, 5] {
             resume::<T>(rule, before, |from, to| to.restore(&from.state()).unwrap());
@@ -287,7 +291,7 @@ fn states_that_do_not_fit() {
 /// Momentum of the other type, in a state that says otherwise.
 #[test]
 fn momentum_of_another_type() {
-    fn check<T: Float>(wrong: &str, expected: &str) {
+    fn check<T: TestElement>(wrong: &str, expected: &str) {
         let rule = Rule::powerstep(0.1);
         let mut optimizer = build::<T>(rule);
         advance(&mut optimizer, &mut tensors(1), 1);

@@ -4,9 +4,9 @@ mod support;
 
 use rayon::ThreadPoolBuilder;
 use rootstep::{Executor, Level};
-use support::{Float, Operation, check, long_length, random_values};
+use support::{Operation, TestElement, check, long_length, random_values};
 
-fn same_bits_for_any_number_of_threads<T: Float>() {
+fn same_bits_for_any_number_of_threads<T: TestElement>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);
     for threads in [1, 2, 3, 8] {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -52,7 +52,7 @@ fn the_callers_pool_is_used() {
     for operation in Operation::all(0.1) {
         check(operation, serial, &x, &g, [0; 3]);
     }
-    serial.descend_all(&mut [(&mut out[..], &g[..])], 0.1);
+    serial.descend_all(&mut [&mut out], &[&g], 0.1);
     assert_eq!(serial.inspect(&[&g]).elements, g.len() as u64);
     let global_pool_is_mine = ThreadPoolBuilder::new().num_threads(1).build_global();
     assert!(global_pool_is_mine.is_ok(), "a call started the global pool");

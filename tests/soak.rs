@@ -20,7 +20,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{
-    Float, Operation, check, executors, long_length, random_bits, random_values, same,
+    Operation, TestElement, check, executors, long_length, random_bits, random_values, same,
     same_inspection,
 };
 
@@ -68,7 +68,7 @@ fn length<T>(draw: &mut impl FnMut(usize) -> usize) -> usize {
 /// What slices are taken of: values of every class, and values of about the same magnitude.
 struct Data<T>(Vec<T>);
 
-impl<T: Float> Data<T> {
+impl<T: TestElement> Data<T> {
     fn new(seed: u64) -> Self {
         let any = random_values::<T>(2 * long_length::<T>(), seed);
         let mut bits = random_bits(!seed);
@@ -90,7 +90,7 @@ impl<T: Float> Data<T> {
 }
 
 /// `clip_norm` multiplies by this.
-fn clip_factor<T: Float>(gradients: &[&[T]], limit: f64) -> f64 {
+fn clip_factor<T: TestElement>(gradients: &[&[T]], limit: f64) -> f64 {
     let norm = reference::inspect(gradients).norm;
     if norm > limit || norm.is_nan() { limit / norm } else { 1.0 }
 }
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    fn call_of<T: Float>(&self, data: &Data<T>, seed: u64) {
+    fn call_of<T: TestElement>(&self, data: &Data<T>, seed: u64) {
         match draws(part(seed, 6))(8) {
             0..5 => self.operation(data, seed),
             5 => self.descending_all(data, seed),
@@ -199,7 +199,7 @@ impl World {
         self.executors[draw(self.executors.len())]
     }
 
-    fn operation<T: Float>(&self, data: &Data<T>, seed: u64) {
+    fn operation<T: TestElement>(&self, data: &Data<T>, seed: u64) {
         let mut draw = draws(part(seed, 7));
         let length = length::<T>(&mut draw);
         let (x, g) = (data.slice(length, &mut draw), data.slice(length, &mut draw));
@@ -208,15 +208,14 @@ impl World {
         check(operation, self.executor(&mut draw), x, g, offsets);
     }
 
-    fn descending_all<T: Float>(&self, data: &Data<T>, seed: u64) {
+    fn descending_all<T: TestElement>(&self, data: &Data<T>, seed: u64) {
         let mut draw = draws(part(seed, 8));
         let lengths: Vec<usize> = (0..draw(6)).map(|_| length::<T>(&mut draw)).collect();
         let before = data.tensors(&lengths, &mut draw);
         let gradients = data.tensors(&lengths, &mut draw);
         let rate = T::from_f64(0.1);
         let mut model: Vec<Vec<T>> = before.iter().map(|tensor| tensor.to_vec()).collect();
-        let pairs = model.iter_mut().map(Vec::as_mut_slice).zip(gradients.iter().copied());
-        self.executor(&mut draw).descend_all(&mut pairs.collect::<Vec<_>>(), rate);
+        self.executor(&mut draw).descend_all(&mut model, &gradients, rate);
         for ((x, g), after) in before.iter().zip(&gradients).zip(&model) {
             for ((&x, &g), &after) in x.iter().zip(*g).zip(after) {
                 assert!(same(after, reference::descend(x, g, rate)), "descend_all of {lengths:?}");
@@ -224,7 +223,7 @@ impl World {
         }
     }
 
-    fn inspecting<T: Float>(&self, data: &Data<T>, seed: u64) {
+    fn inspecting<T: TestElement>(&self, data: &Data<T>, seed: u64) {
         let mut draw = draws(part(seed, 9));
         let lengths: Vec<usize> = (0..draw(4)).map(|_| length::<T>(&mut draw)).collect();
         let gradients = data.tensors(&lengths, &mut draw);
@@ -236,17 +235,17 @@ impl World {
         );
     }
 
-    fn optimizing<T: Float>(&self, data: &Data<T>, seed: u64) {
+    fn optimizing<T: TestElement>(&self, data: &Data<T>, seed: u64) {
         let mut draw = draws(part(seed, 10));
         let lengths: Vec<usize> = (0..draw(4)).map(|_| length::<T>(&mut draw)).collect();
         let rule = any_rule(&mut draw);
         let (clip_value, clip_norm) = (draw(2) == 0, draw(4) == 0);
-        let mut builder = Optimizer::<T>::builder(rule).executor(self.executor(&mut draw));
+        let mut builder = Optimizer::<T>::builder(rule).with_executor(self.executor(&mut draw));
         if clip_value {
-            builder = builder.clip_value(0.25);
+            builder = builder.with_clip_value(0.25);
         }
         if clip_norm {
-            builder = builder.clip_norm(3.0);
+            builder = builder.with_clip_norm(3.0);
         }
         let mut optimizer = builder.build().unwrap();
         let owned = |tensors: Vec<&[T]>| tensors.into_iter().map(<[T]>::to_vec).collect();
@@ -331,7 +330,7 @@ impl World {
                 },
             )
             .expect_err("a function panicked");
-        let Error::FailedFit { candidate, fold, ref problem } = error else {
+        let Error::FailedFit { candidate, fold, ref problem, .. } = error else {
             panic!("{error}");
         };
         assert_eq!(bad.first(), Some(&(candidate, fold)), "{error}, but the bad ones are {bad:?}");
@@ -365,7 +364,7 @@ impl World {
         let gradients = self.single.tensors(&lengths, &mut draw);
         let rule = any_rule(&mut draw);
         let executor = self.executor(&mut draw);
-        let mut optimizer = Optimizer::builder(rule).executor(executor).build().unwrap();
+        let mut optimizer = Optimizer::builder(rule).with_executor(executor).build().unwrap();
         let borrows = draw(5);
         let mut tensors: Vec<_> = model
             .iter_mut()
@@ -451,11 +450,11 @@ fn repeat(world: &World, pool: &ThreadPool, out: &mut [f32], times: usize) {
             let executor = world.executors[time % world.executors.len()];
             executor.descend(out, g, 0.1);
             let (front, back) = out.split_at_mut(100);
-            executor.descend_all(&mut [(front, &g[..100]), (back, &g[100..])], 0.1);
+            executor.descend_all(&mut [front, back], &[&g[..100], &g[100..]], 0.1);
             assert_eq!(executor.inspect(&[g]).elements, g.len() as u64);
 
             let rule = any_rule(&mut draws(time as u64));
-            let builder = Optimizer::builder(rule).executor(executor).clip_norm(1.0);
+            let builder = Optimizer::builder(rule).with_executor(executor).with_clip_norm(1.0);
             let mut optimizer = builder.build().unwrap();
             for _ in 0..3 {
                 optimizer.step(&mut [&mut out[..1000]], &[&g[..1000]]).unwrap();

@@ -5,10 +5,10 @@ mod support;
 use proptest::prelude::*;
 use rootstep::{Executor, reference};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use support::{Float, Guarded, executors, random_values, same};
+use support::{Guarded, TestElement, executors, random_values, same};
 
 /// Steps tensors of these lengths, guarded on both sides, and compares with the specification.
-fn check_all<T: Float>(executor: Executor, lengths: &[usize], rate: T) {
+fn check_all<T: TestElement>(executor: Executor, lengths: &[usize], rate: T) {
     let values = |seed: u64| {
         let tensor = move |(i, &length): (usize, &usize)| {
             Guarded::new(&random_values::<T>(length, seed + i as u64), i % T::LANES)
@@ -17,12 +17,9 @@ fn check_all<T: Float>(executor: Executor, lengths: &[usize], rate: T) {
     };
     let (before, gradients) = (values(100), values(200_000));
     let mut model = before.clone();
-    let mut pairs: Vec<_> = model
-        .iter_mut()
-        .map(Guarded::slice_mut)
-        .zip(gradients.iter().map(Guarded::slice))
-        .collect();
-    executor.descend_all(&mut pairs, rate);
+    let mut parameters: Vec<_> = model.iter_mut().map(Guarded::slice_mut).collect();
+    let slices: Vec<_> = gradients.iter().map(Guarded::slice).collect();
+    executor.descend_all(&mut parameters, &slices, rate);
     for (i, tensor) in model.iter().enumerate() {
         tensor.assert_intact();
         let inputs = before[i].slice().iter().zip(gradients[i].slice());
@@ -67,12 +64,7 @@ fn many_tiny_tensors_are_split_over_threads_too() {
 fn the_root_function_is_the_same() {
     let mut parameters = [vec![1.0_f64; 5], vec![2.0; 9]];
     let gradient = [vec![4.0_f64; 5], vec![-9.0; 9]];
-    let mut tensors: Vec<_> = parameters
-        .iter_mut()
-        .zip(&gradient)
-        .map(|(x, g)| (x.as_mut_slice(), g.as_slice()))
-        .collect();
-    rootstep::descend_all(&mut tensors, 0.5);
+    rootstep::descend_all(&mut parameters, &gradient, 0.5);
     assert_eq!(parameters, [vec![0.0; 5], vec![3.5; 9]]);
 }
 
@@ -96,15 +88,20 @@ fn length_mismatch() {
         let mut model = [vec![1.0_f32; 7], vec![1.0; 100], vec![1.0; 3]];
         let gradients = [vec![4.0_f32; 7], vec![4.0; 99], vec![4.0; 3]];
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            let pairs = model.iter_mut().zip(&gradients);
-            let mut pairs: Vec<_> = pairs.map(|(x, g)| (x.as_mut_slice(), g.as_slice())).collect();
-            executor.descend_all(&mut pairs, 0.5);
+            executor.descend_all(&mut model, &gradients, 0.5);
         }));
         let message = panic.unwrap_err();
         assert_eq!(
             message.downcast_ref::<String>().unwrap(),
             "`parameters of tensor 1` has 100 elements and `gradient of tensor 1` has 99; \
              they must have the same length"
+        );
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            executor.descend_all(&mut model, &gradients[..2], 0.5);
+        }));
+        assert_eq!(
+            panic.unwrap_err().downcast_ref::<String>().unwrap(),
+            "there are 3 tensors of parameters and 2 gradients; there must be as many of each"
         );
         assert!(model.iter().flatten().all(|value| value.to_bits() == 1.0_f32.to_bits()));
     }

@@ -2,7 +2,7 @@
 //! rule of the optimizer make of fixed streams of numbers, as a table, and says whether they are the
 //! published ones. `streams.rs` has what is computed.
 //!
-//! `cargo run --release --example digest` (with `--features half` for the rows of bf16)
+//! `cargo run --release --example digest`
 
 mod streams;
 

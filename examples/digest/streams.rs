@@ -114,53 +114,23 @@ pub fn published() -> Vec<Row> {
 }
 
 /// An element type, as the streams and the hash see it.
-pub trait Float: Element {
-    const NAME: &'static str;
-    type Bytes: AsRef<[u8]>;
+pub trait Number: Element<Compute = Self> {
     /// The value with these bits, or with the upper half of them.
-    fn any(bits: u64) -> Self;
-    /// The nearest value.
-    fn of(value: f64) -> Self;
-    fn is_finite(self) -> bool;
-    /// What is hashed.
-    fn bytes(self) -> Self::Bytes;
-}
-
-impl Float for f32 {
-    const NAME: &'static str = "f32";
-    type Bytes = [u8; 4];
-    #[allow(clippy::cast_possible_truncation, reason = "32 bits are left")]
     fn any(bits: u64) -> Self {
-        Self::from_bits((bits >> 32) as u32)
+        Self::from_bits(bits >> (64 - Self::BITS))
     }
-    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
-    fn of(value: f64) -> Self {
-        value as Self
-    }
-    fn is_finite(self) -> bool {
-        self.is_finite()
-    }
-    fn bytes(self) -> [u8; 4] {
-        (if self.is_nan() { 0x7fc0_0000 } else { self.to_bits() }).to_le_bytes()
+
+    /// What is hashed: the bits, and those of one NaN for all.
+    fn hashed_bits(self) -> u64 {
+        match (self.is_nan(), Self::BITS) {
+            (false, _) => self.to_bits(),
+            (true, 32) => 0x7fc0_0000,
+            (true, _) => 0x7ff8_0000_0000_0000,
+        }
     }
 }
 
-impl Float for f64 {
-    const NAME: &'static str = "f64";
-    type Bytes = [u8; 8];
-    fn any(bits: u64) -> Self {
-        Self::from_bits(bits)
-    }
-    fn of(value: f64) -> Self {
-        value
-    }
-    fn is_finite(self) -> bool {
-        self.is_finite()
-    }
-    fn bytes(self) -> [u8; 8] {
-        (if self.is_nan() { 0x7ff8_0000_0000_0000 } else { self.to_bits() }).to_le_bytes()
-    }
-}
+impl<T: Element<Compute = T>> Number for T {}
 
 /// The bits of a stream.
 fn bits(seed: u64) -> impl Iterator<Item = u64> {
@@ -175,30 +145,30 @@ fn bits(seed: u64) -> impl Iterator<Item = u64> {
 }
 
 /// `(b >> 11) / 2^53 * 2 - 1`
-fn near_value<T: Float>(b: u64) -> T {
-    T::of((b >> 11) as f64 / (1_u64 << 53) as f64 * 2.0 - 1.0)
+fn near_value<T: Number>(b: u64) -> T {
+    T::from_f64((b >> 11) as f64 / (1_u64 << 53) as f64 * 2.0 - 1.0)
 }
 
-fn near<T: Float>(length: usize, seed: u64) -> Vec<T> {
+fn near<T: Number>(length: usize, seed: u64) -> Vec<T> {
     bits(seed).take(length).map(near_value).collect()
 }
 
-fn mixed<T: Float>(length: usize, seed: u64) -> Vec<T> {
+fn mixed<T: Number>(length: usize, seed: u64) -> Vec<T> {
     let element = |(i, b)| if i % 2 == 0 { T::any(b) } else { near_value(b) };
     bits(seed).take(length).enumerate().map(element).collect()
 }
 
 /// The tensors of `descend_all` and `inspect`: a stream for each length, with the seeds from `seed` on.
-fn tensors<T: Float>(stream: fn(usize, u64) -> Vec<T>, seed: u64) -> Vec<Vec<T>> {
+fn tensors<T: Number>(stream: fn(usize, u64) -> Vec<T>, seed: u64) -> Vec<Vec<T>> {
     TENSORS.into_iter().zip(seed..).map(|(length, seed)| stream(length, seed)).collect()
 }
 
-fn update<T: Float>(hash: &mut Sha256, values: &[T]) {
+fn update<T: Number>(hash: &mut Sha256, values: &[T]) {
     let mut buffer = Vec::new();
     for block in values.chunks(4096) {
         buffer.clear();
         for value in block {
-            buffer.extend_from_slice(value.bytes().as_ref());
+            buffer.extend_from_slice(&value.hashed_bits().to_le_bytes()[..size_of::<T>()]);
         }
         hash.update(&buffer);
     }
@@ -211,8 +181,8 @@ fn update_findings(hash: &mut Sha256, found: &Inspection) {
     };
     let Inspection { elements, nan, infinite, zero, subnormal, .. } = *found;
     hash.update(elements.to_le_bytes());
-    hash.update(found.norm.bytes());
-    hash.update(found.max_magnitude.bytes());
+    hash.update(found.norm.hashed_bits().to_le_bytes());
+    hash.update(found.max_magnitude.hashed_bits().to_le_bytes());
     for number in [nan, infinite, zero, subnormal, tensor, index] {
         hash.update(number.to_le_bytes());
     }
@@ -220,43 +190,43 @@ fn update_findings(hash: &mut Sha256, found: &Inspection) {
 
 /// The operations, by whoever means to give their bits.
 pub trait Operations {
-    fn signed_sqrt<T: Float>(&self, g: &[T], out: &mut [T]);
-    fn signed_sqrt_in_place<T: Float>(&self, values: &mut [T]);
-    fn axpy<T: Float>(&self, alpha: T, x: &[T], y: &mut [T]);
-    fn descend<T: Float>(&self, x: &mut [T], g: &[T], rate: T);
-    fn descend_into<T: Float>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]);
-    fn descend_all<T: Float>(&self, tensors: &mut [(&mut [T], &[T])], rate: T);
-    fn inspect<T: Float>(&self, gradients: &[&[T]]) -> Inspection;
+    fn signed_sqrt<T: Number>(&self, g: &[T], out: &mut [T]);
+    fn signed_sqrt_in_place<T: Number>(&self, values: &mut [T]);
+    fn axpy<T: Number>(&self, alpha: T, x: &[T], y: &mut [T]);
+    fn descend<T: Number>(&self, x: &mut [T], g: &[T], rate: T);
+    fn descend_into<T: Number>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]);
+    fn descend_all<T: Number>(&self, parameters: &mut [Vec<T>], gradients: &[Vec<T>], rate: T);
+    fn inspect<T: Number>(&self, gradients: &[&[T]]) -> Inspection;
 }
 
 impl Operations for Executor {
-    fn signed_sqrt<T: Float>(&self, g: &[T], out: &mut [T]) {
+    fn signed_sqrt<T: Number>(&self, g: &[T], out: &mut [T]) {
         Self::signed_sqrt(*self, g, out);
     }
-    fn signed_sqrt_in_place<T: Float>(&self, values: &mut [T]) {
+    fn signed_sqrt_in_place<T: Number>(&self, values: &mut [T]) {
         Self::signed_sqrt_in_place(*self, values);
     }
-    fn axpy<T: Float>(&self, alpha: T, x: &[T], y: &mut [T]) {
+    fn axpy<T: Number>(&self, alpha: T, x: &[T], y: &mut [T]) {
         Self::axpy(*self, alpha, x, y);
     }
-    fn descend<T: Float>(&self, x: &mut [T], g: &[T], rate: T) {
+    fn descend<T: Number>(&self, x: &mut [T], g: &[T], rate: T) {
         Self::descend(*self, x, g, rate);
     }
-    fn descend_into<T: Float>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]) {
+    fn descend_into<T: Number>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]) {
         Self::descend_into(*self, x, g, rate, out);
     }
-    fn descend_all<T: Float>(&self, tensors: &mut [(&mut [T], &[T])], rate: T) {
-        Self::descend_all(*self, tensors, rate);
+    fn descend_all<T: Number>(&self, parameters: &mut [Vec<T>], gradients: &[Vec<T>], rate: T) {
+        Self::descend_all(*self, parameters, gradients, rate);
     }
-    fn inspect<T: Float>(&self, gradients: &[&[T]]) -> Inspection {
+    fn inspect<T: Number>(&self, gradients: &[&[T]]) -> Inspection {
         Self::inspect(*self, gradients)
     }
 }
 
 /// The rows of the operations for one type.
-pub fn of_operations<T: Float>(by: &impl Operations) -> Vec<Row> {
+pub fn of_operations<T: Number>(by: &impl Operations) -> Vec<Row> {
     let (x, g) = (mixed::<T>(LONG, 1), mixed::<T>(LONG, 2));
-    let scalar = T::of(0.1);
+    let scalar = T::from_f64(0.1);
     let row = |operation: &str, results: &[&[T]]| {
         let mut hash = Sha256::new();
         for results in results {
@@ -283,8 +253,7 @@ pub fn of_operations<T: Float>(by: &impl Operations) -> Vec<Row> {
     rows.push(row("descend_into", &[&out]));
 
     let (mut model, mut gradients) = (tensors::<T>(mixed, 10), tensors::<T>(mixed, 20));
-    let pairs = model.iter_mut().zip(&gradients);
-    by.descend_all(&mut pairs.map(|(x, g)| (&mut x[..], &g[..])).collect::<Vec<_>>(), scalar);
+    by.descend_all(&mut model, &gradients, scalar);
     rows.push(row("descend_all", &model.iter().map(Vec::as_slice).collect::<Vec<_>>()));
 
     let mut hash = Sha256::new();
@@ -324,7 +293,7 @@ struct Model<T> {
     gradients: [Vec<Vec<T>>; 3],
 }
 
-impl<T: Float> Model<T> {
+impl<T: Number> Model<T> {
     fn new() -> Self {
         let tensors = |seed| vec![near(1000, seed), near(33, seed + 1), mixed(257, seed + 2)];
         Self { parameters: tensors(100), gradients: [200, 210, 220].map(tensors) }
@@ -338,13 +307,13 @@ impl<T: Float> Model<T> {
         rule: Rule,
         (clip_value, clip_norm): (bool, bool),
     ) {
-        let mut builder = Optimizer::builder(rule).executor(executor);
+        let mut builder = Optimizer::builder(rule).with_executor(executor);
         if clip_value {
-            builder = builder.clip_value(0.1);
+            builder = builder.with_clip_value(0.1);
         }
         let tensors = if clip_norm { 2 } else { 3 };
         if clip_norm {
-            builder = builder.clip_norm(3.0);
+            builder = builder.with_clip_norm(3.0);
         }
         let mut optimizer = builder.build().expect("the rules of the table are valid");
         let mut parameters = self.parameters[..tensors].to_vec();
@@ -392,7 +361,7 @@ fn with_momentum(plain: Rule, formats: &[MomentumFormat]) -> Vec<Rule> {
 }
 
 /// The rows of the optimizer for one type.
-pub fn of_optimizer<T: Float>(executor: Executor) -> Vec<Row> {
+pub fn of_optimizer<T: Number>(executor: Executor) -> Vec<Row> {
     let model = Model::<T>::new();
     let mut rows = Vec::new();
     for (power, of) in powers() {
@@ -406,15 +375,12 @@ pub fn of_optimizer<T: Float>(executor: Executor) -> Vec<Row> {
         };
         rows.push(Row::new(format!("optimizer {}, {power} of {of:?}", T::NAME), hash));
     }
-    #[cfg(feature = "half")]
-    {
-        let mut hash = Sha256::new();
-        for (power, of) in powers() {
-            let plain = Rule::pbsgd(0.1, power).with_power_of(of);
-            model.run_all(&mut hash, executor, with_momentum(plain, &[MomentumFormat::Bf16]));
-        }
-        rows.push(Row::new(format!("optimizer {}, bf16", T::NAME), hash));
+    let mut hash = Sha256::new();
+    for (power, of) in powers() {
+        let plain = Rule::pbsgd(0.1, power).with_power_of(of);
+        model.run_all(&mut hash, executor, with_momentum(plain, &[MomentumFormat::Bf16]));
     }
+    rows.push(Row::new(format!("optimizer {}, bf16", T::NAME), hash));
     rows
 }
 

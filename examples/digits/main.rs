@@ -165,7 +165,7 @@ fn train(
 ) -> Result<f64, Box<dyn Error>> {
     // The trainings run side by side; each on one thread.
     let executor = Executor::default().serial();
-    let mut optimizer = Optimizer::builder(rule).executor(executor).build()?;
+    let mut optimizer = Optimizer::builder(rule).with_executor(executor).build()?;
     let mut network = Network::new(seed)?;
     let mut rows = split.train.clone();
     for _ in 0..epochs {

@@ -70,7 +70,7 @@ impl Model {
         let rule = Rule::sgd(1.0 / curvature).with_momentum(momentum).with_nesterov();
         // The intercepts are not regularised: a group of their own.
         let mut optimizer: Optimizer<f64> =
-            Optimizer::builder(rule.with_weight_decay(decay)).group(rule, [1]).build()?;
+            Optimizer::builder(rule.with_weight_decay(decay)).with_group(rule, [1]).build()?;
         let schedule = Schedule::constant(1.0 / curvature)?.warm_up(0.1 / curvature, 10)?;
 
         let classes = data.class_names.len();

@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use rootstep::reference;
 use rootstep_fuzz::executor;
 use rootstep_fuzz::number::Number;
-use rootstep_fuzz::support::{Float, Guarded, long_length, same};
+use rootstep_fuzz::support::{TestElement, Guarded, long_length, same};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -31,7 +31,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
     }
 });
 
-fn check<T: Float>(case: &Case) {
+fn check<T: TestElement>(case: &Case) {
     let executor = executor(case.executor);
     let rate = T::from_f64(case.rate.value());
     let shapes = case.tensors.as_chunks::<3>().0.iter().take(64).enumerate();

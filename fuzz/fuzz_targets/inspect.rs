@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use rootstep::reference;
 use rootstep_fuzz::executor;
-use rootstep_fuzz::support::{Float, long_length, same_inspection};
+use rootstep_fuzz::support::{TestElement, long_length, same_inspection};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -28,7 +28,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
     }
 });
 
-fn check<T: Float>(case: &Case) {
+fn check<T: TestElement>(case: &Case) {
     let executor = executor(case.executor);
     let factor = T::from_f64(2_f64.powi((case.exponent % 1074).into()));
     let tensors = case.tensors.iter().take(12).enumerate().map(|(i, (length, values))| {

@@ -10,7 +10,7 @@ use rootstep::{Error, reference};
 use rootstep_fuzz::executor;
 use rootstep_fuzz::number::Number;
 use rootstep_fuzz::specified::{Common, Specified};
-use rootstep_fuzz::support::{Float, Guarded, long_length, same, same_inspection};
+use rootstep_fuzz::support::{TestElement, Guarded, long_length, same, same_inspection};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -130,7 +130,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
     }
 });
 
-fn check<T: Float>(case: &Case) {
+fn check<T: TestElement>(case: &Case) {
     if let Some(mut run) = Run::<T>::new(case) {
         let most = if case.long == LONG { 2 } else { 12 };
         for round in case.rounds.iter().chain(&case.later).take(most) {
@@ -204,7 +204,7 @@ struct Run<'a, T> {
     steps: u64,
 }
 
-impl<'a, T: Float> Run<'a, T> {
+impl<'a, T: TestElement> Run<'a, T> {
     /// Before the first step; nothing if the settings are refused.
     fn new(case: &'a Case) -> Option<Self> {
         let settings = &case.settings;
@@ -382,7 +382,7 @@ impl<'a, T: Float> Run<'a, T> {
             }
         }
         let bits = |tensors: &[Vec<T>]| -> Vec<Vec<u64>> {
-            tensors.iter().map(|tensor| tensor.iter().map(|x| x.bits()).collect()).collect()
+            tensors.iter().map(|tensor| tensor.iter().map(|x| x.to_bits()).collect()).collect()
         };
         let (before, state) = (bits(&parameters), self.optimizer.state());
         let error = self.optimizer.step(&mut parameters, &gradients);
@@ -420,7 +420,7 @@ impl<'a, T: Float> Run<'a, T> {
     }
 }
 
-fn build<T: Float>(
+fn build<T: TestElement>(
     settings: &Settings,
     rules: &[Rule],
     group_of: &[usize],
@@ -428,44 +428,44 @@ fn build<T: Float>(
     clip_norm: Option<f64>,
 ) -> Result<Optimizer<T>, Error> {
     let mut builder = Optimizer::builder(rules[0])
-        .gradient_scale(common.gradient_scale)
-        .non_finite(match settings.non_finite {
+        .with_gradient_scale(common.gradient_scale)
+        .with_non_finite(match settings.non_finite {
             Policy::Propagate => NonFinite::Propagate,
             Policy::Skip => NonFinite::Skip,
             Policy::Error => NonFinite::Error,
         })
-        .executor(executor(settings.executor));
+        .with_executor(executor(settings.executor));
     for (group, &rule) in rules.iter().enumerate().skip(1) {
         let tensors = group_of.iter().enumerate().filter(|&(_, &of)| of == group);
-        builder = builder.group(rule, tensors.map(|(tensor, _)| tensor));
+        builder = builder.with_group(rule, tensors.map(|(tensor, _)| tensor));
     }
     if settings.inspect {
-        builder = builder.inspect();
+        builder = builder.with_inspection();
     }
     if let Some(limit) = common.clip_value {
-        builder = builder.clip_value(limit);
+        builder = builder.with_clip_value(limit);
     }
     if let Some(limit) = clip_norm {
-        builder = builder.clip_norm(limit);
+        builder = builder.with_clip_norm(limit);
     }
     builder.build()
 }
 
 /// The values as tensors of these lengths.
-fn split<T: Float>(values: &Values, lengths: impl IntoIterator<Item = usize>) -> Vec<Vec<T>> {
+fn split<T: TestElement>(values: &Values, lengths: impl IntoIterator<Item = usize>) -> Vec<Vec<T>> {
     let lengths: Vec<usize> = lengths.into_iter().collect();
     let mut values = values.of::<T>(lengths.iter().sum()).into_iter();
     lengths.iter().map(|&length| values.by_ref().take(length).collect()).collect()
 }
 
 /// Finite in `T`, and 0 or more.
-fn is_size<T: Float>(value: f64) -> bool {
+fn is_size<T: TestElement>(value: f64) -> bool {
     let largest = if size_of::<T>() == 4 { f32::MAX.into() } else { f64::MAX };
     (0.0..=largest).contains(&value)
 }
 
 /// Finite and above 0 when it is rounded to `T`.
-fn is_positive<T: Float>(value: f64) -> bool {
+fn is_positive<T: TestElement>(value: f64) -> bool {
     let rounded = T::from_f64(value);
     rounded > T::default() && rounded * T::default() == T::default()
 }

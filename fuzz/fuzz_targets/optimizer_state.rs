@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use rootstep::Error;
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
 use rootstep_fuzz::edits::{Edit, edited};
-use rootstep_fuzz::support::{Float, unit_values};
+use rootstep_fuzz::support::{TestElement, unit_values};
 
 #[derive(Debug, Arbitrary)]
 struct Case {
@@ -47,19 +47,19 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
     }
 });
 
-fn build<T: Float>(format: Format) -> Optimizer<T> {
+fn build<T: TestElement>(format: Format) -> Optimizer<T> {
     let rule = Rule::powerstep(0.1).with_dampening(0.5).with_momentum_format(match format {
         Format::Full => MomentumFormat::Full,
         Format::Bf16 => MomentumFormat::Bf16,
         Format::Int8 => MomentumFormat::Int8,
     });
     // The third tensor has no momentum.
-    let builder = Optimizer::builder(rule).group(Rule::pbsgd(0.1, Power::Half), [2]);
+    let builder = Optimizer::builder(rule).with_group(Rule::pbsgd(0.1, Power::Half), [2]);
     builder.build().expect("valid settings")
 }
 
 /// Small, but with int8 in two blocks.
-fn tensors<T: Float>(format: Format, seed: u64) -> Vec<Vec<T>> {
+fn tensors<T: TestElement>(format: Format, seed: u64) -> Vec<Vec<T>> {
     let lengths = match format {
         Format::Int8 => [130, 0, 3],
         Format::Full | Format::Bf16 => [5, 0, 3],
@@ -68,7 +68,7 @@ fn tensors<T: Float>(format: Format, seed: u64) -> Vec<Vec<T>> {
     lengths.map(|length| (0..length).map(|_| value()).collect()).to_vec()
 }
 
-fn advanced<T: Float>(format: Format, steps: u8) -> Optimizer<T> {
+fn advanced<T: TestElement>(format: Format, steps: u8) -> Optimizer<T> {
     let mut optimizer = build(format);
     let mut parameters = tensors::<T>(format, 1);
     for step in 0..u64::from(steps) {
@@ -83,7 +83,7 @@ fn with_header(header: &[u8], data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header, data].concat()
 }
 
-fn check<T: Float>(case: &Case) {
+fn check<T: TestElement>(case: &Case) {
     let saved = advanced::<T>(case.format, 2);
     let valid = if case.json {
         serde_json::to_vec(&saved.state()).expect("any state can be written")
@@ -126,14 +126,14 @@ fn check<T: Float>(case: &Case) {
         assert_eq!(result, expected.step(&mut parameters[1], &gradients));
         let [bits, expected_bits] = parameters
             .each_ref()
-            .map(|tensors| tensors.iter().flatten().map(|value| value.bits()).collect::<Vec<_>>());
+            .map(|tensors| tensors.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>());
         assert!(bits == expected_bits, "{restored:?}, step {step}");
         assert!(optimizer.state() == expected.state(), "{restored:?}, step {step}");
     }
 }
 
 /// What comes of saving and reading, twice.
-fn read_again<T: Float>(optimizer: &Optimizer<T>, format: Format) -> Optimizer<T> {
+fn read_again<T: TestElement>(optimizer: &Optimizer<T>, format: Format) -> Optimizer<T> {
     let state = optimizer.state();
     let mut json = build::<T>(format);
     let text = serde_json::to_string(&state).expect("any state can be written");

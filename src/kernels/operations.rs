@@ -1,6 +1,7 @@
 //! The operations, each by the formula of its namesake in `reference.rs`.
 
-use super::{Block, Operation};
+use super::block::Block;
+use super::update::Operation;
 use crate::format::Number;
 
 /// `out = signed_sqrt(gradient)`

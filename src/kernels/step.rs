@@ -58,7 +58,8 @@ impl<C: Number> Step<C> {
     #[inline(always)]
     fn power<B: Block<C>>(self, v: B) -> B {
         match self.power {
-            Power::Zero => (v * v.splat(C::SUBNORMAL_SCALE) * v.splat(C::SUBNORMAL_SCALE)).clamp_magnitude(C::ONE),
+            Power::Zero => (v * v.splat(C::SUBNORMAL_SCALE) * v.splat(C::SUBNORMAL_SCALE))
+                .clamp_magnitude(C::ONE),
             Power::Quarter => v.signed_sqrt().signed_sqrt(),
             Power::Half => v.signed_sqrt(),
             Power::ThreeQuarters => {
@@ -168,7 +169,10 @@ impl<X: Stored> StepPart<'_, X> {
 }
 
 /// Takes the momentum of the first `length` elements away: whole blocks, or all.
-fn split_off_momentum<'a, C>(momentum: &mut MomentumMut<'a, C>, length: usize) -> MomentumMut<'a, C> {
+fn split_off_momentum<'a, C>(
+    momentum: &mut MomentumMut<'a, C>,
+    length: usize,
+) -> MomentumMut<'a, C> {
     match momentum {
         MomentumMut::None => MomentumMut::None,
         MomentumMut::Full(momentum) => MomentumMut::Full(take_front(momentum, length)),

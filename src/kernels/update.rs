@@ -67,7 +67,13 @@ impl WorkingSet {
     }
 }
 
-impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>, const STATES: usize, const INPUTS: usize> Kernel for Update<'_, X, M, O, STATES, INPUTS>
+impl<
+    X: Stored,
+    M: Format<X::Compute>,
+    O: Operation<X::Compute, STATES, INPUTS>,
+    const STATES: usize,
+    const INPUTS: usize,
+> Kernel for Update<'_, X, M, O, STATES, INPUTS>
 {
     /// Registers of the widest kind while they fit, then those of 128 bits, then single elements.
     /// Each lane computes the same expression at every width, so an element's result does not
@@ -79,14 +85,22 @@ impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>,
     fn call<S: Simd>(self, isa: S) {
         let rest = match self.working_set {
             WorkingSet::Near => self.whole_registers::<S, false, false>(isa),
-            WorkingSet::Memory if !O::IN_PLACE => self.aligned().whole_registers::<S, true, true>(isa),
+            WorkingSet::Memory if !O::IN_PLACE => {
+                self.aligned().whole_registers::<S, true, true>(isa)
+            }
             WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S, true, false>(isa),
         };
         rest.tail();
     }
 }
 
-impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>, const STATES: usize, const INPUTS: usize> Part for Update<'_, X, M, O, STATES, INPUTS>
+impl<
+    X: Stored,
+    M: Format<X::Compute>,
+    O: Operation<X::Compute, STATES, INPUTS>,
+    const STATES: usize,
+    const INPUTS: usize,
+> Part for Update<'_, X, M, O, STATES, INPUTS>
 {
     fn bytes(&self) -> usize {
         size_of_val(self.output)
@@ -138,8 +152,13 @@ const LINE_BYTES: usize = 64;
 type Register<C, S> = <C as Number>::Vector<S>;
 pub(super) type LanesOf<M, C, S> = <M as Format<C>>::Lanes<S>;
 
-impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>, const STATES: usize, const INPUTS: usize>
-    Update<'_, X, M, O, STATES, INPUTS>
+impl<
+    X: Stored,
+    M: Format<X::Compute>,
+    O: Operation<X::Compute, STATES, INPUTS>,
+    const STATES: usize,
+    const INPUTS: usize,
+> Update<'_, X, M, O, STATES, INPUTS>
 {
     /// The same update in parts of `bytes` of the output; the last may be shorter.
     pub(crate) fn chunks(mut self, bytes: usize) -> impl Iterator<Item = Self> + Send {
@@ -214,7 +233,13 @@ impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>,
                 }
             }
             apply_to_block::<X, M, O, S, _, _, _>(
-                isa, refined, operation, output, states, inputs, streaming.as_ref(),
+                isa,
+                refined,
+                operation,
+                output,
+                states,
+                inputs,
+                streaming.as_ref(),
             );
         }
         let mut state_singles =
@@ -224,7 +249,13 @@ impl<X: Stored, M: Format<X::Compute>, O: Operation<X::Compute, STATES, INPUTS>,
             let states = state_singles.each_mut().map(|singles| array::from_mut(&mut singles[i]));
             let inputs = input_blocks.map(|(_, singles)| array::from_ref(&singles[i]));
             apply_to_block::<X, M, O, S, _, _, _>(
-                isa, 0, operation, output, states, inputs, streaming.as_ref(),
+                isa,
+                0,
+                operation,
+                output,
+                states,
+                inputs,
+                streaming.as_ref(),
             );
         }
         let states = states.map(|state| LanesOf::<M, X::Compute, S>::chunks_mut(state).1);
@@ -320,33 +351,41 @@ fn detect_last_level_cache_bytes() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{Axpy, AxpyInto, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+    use crate::float::{Bf16, Float, Narrow};
+    use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+    use crate::optimizer::{Rule, Step};
     use crate::reference;
 
-    /// Applies `operation` as if the slices were at each place, at every length over two of the
+    /// Applies `operation` as if the slices were each working set, at every length over two of the
     /// widest blocks and every offset within a cache line.
     fn check<T: Number, O: Operation<T, 0, INPUTS>, const INPUTS: usize>(
         operation: O,
         specified: impl Fn(T, [T; INPUTS]) -> T,
     ) {
-        let value = |i: usize| T::nearest((i as f64 - 77.3) * 1.7);
+        let value = |i: usize| T::from_f64((i as f64 - 77.3) * 1.7);
         let old: Vec<T> = (0..200).map(|i| value(i * 31 % 200)).collect();
         let input: Vec<Vec<T>> =
             (0..INPUTS).map(|k| (0..200).map(|i| value(i * (k + 3) % 200)).collect()).collect();
-        for place in [WorkingSet::Near, WorkingSet::Far, WorkingSet::Memory] {
+        for working_set in [WorkingSet::Near, WorkingSet::Far, WorkingSet::Memory] {
             for &level in Level::available() {
                 for (offset, length) in (0..16).flat_map(|o| (0..180).map(move |l| (o, l))) {
                     let range = offset..offset + length;
                     let mut output = old.clone();
                     let inputs = std::array::from_fn(|k| &input[k][range.clone()]);
                     let written = &mut output[range.clone()];
-                    level.run(Update::<T, T, O, 0, INPUTS> { operation, output: written, states: [], inputs, working_set });
+                    level.run(Update::<T, T, O, 0, INPUTS> {
+                        operation,
+                        output: written,
+                        states: [],
+                        inputs,
+                        working_set,
+                    });
                     for i in 0..200 {
                         let new = specified(old[i], std::array::from_fn(|k| input[k][i]));
                         let expected = if range.contains(&i) { new } else { old[i] };
                         assert!(
-                            output[i].to_bits() == expected.to_bits(),
-                            "{level} {place:?}, element {i} of {range:?}"
+                            Float::to_bits(output[i]) == Float::to_bits(expected),
+                            "{level} {working_set:?}, element {i} of {range:?}"
                         );
                     }
                 }
@@ -354,55 +393,59 @@ mod tests {
         }
     }
 
-    fn every_place_gives_the_same_bits<T: Number>() {
-        let rate = T::nearest(0.3);
+    fn every_working_set_gives_the_same_bits<T: Number>() {
+        let rate = T::from_f64(0.3);
         check(SignedSqrt, |_, [g]: [T; 1]| reference::signed_sqrt(g));
         check(SignedSqrtInPlace, |x: T, []| reference::signed_sqrt(x));
         check(Axpy { alpha: rate }, |y, [x]| reference::axpy(rate, x, y));
-        check(AxpyInto { alpha: rate }, |_, [y, x]| reference::axpy(rate, x, y));
         check(Descend { learning_rate: rate }, |x, [g]| reference::descend(x, g, rate));
         check(DescendInto { learning_rate: rate }, |_, [x, g]| reference::descend(x, g, rate));
     }
 
     #[test]
-    fn every_place_gives_the_same_bits_f32() {
-        every_place_gives_the_same_bits::<f32>();
+    fn every_working_set_gives_the_same_bits_f32() {
+        every_working_set_gives_the_same_bits::<f32>();
     }
 
     #[test]
-    fn every_place_gives_the_same_bits_f64() {
-        every_place_gives_the_same_bits::<f64>();
+    fn every_working_set_gives_the_same_bits_f64() {
+        every_working_set_gives_the_same_bits::<f64>();
     }
 
-    /// bf16 in memory, f32 in registers: the specified f32, rounded once more.
-    #[test]
-    fn bf16_parameters_and_gradients() {
-        use half::bf16;
+    /// Momentum in bf16, at every length over two of the widest blocks, with values of every class: the
+    /// specified one, rounded once more.
+    fn bf16_states_are_rounded_once<T: Number>(same: impl Fn(T, T) -> bool)
+    where
+        Bf16: Narrow<T>,
+    {
         let value = |i: usize, k: usize| {
-            bf16::from_f32(match (i * k) % 41 {
-                0 => f32::NAN,
-                1 => f32::INFINITY,
+            T::from_f64(match i * k % 41 {
+                0 => f64::NAN,
+                1 => f64::INFINITY,
                 2 => -0.0,
                 3 => 1e-40,
-                n => (n as f32 - 20.3) * 10_f32.powi((i % 7) as i32 - 3),
+                4 => f64::from(f32::MAX),
+                n => (n as f64 - 20.3) * 10_f64.powi((i % 7) as i32 - 3),
             })
         };
-        for place in [WorkingSet::Near, WorkingSet::Far, WorkingSet::Memory] {
-            for &level in Level::available() {
-                for length in 0..180 {
-                    let g: Vec<bf16> = (0..length).map(|i| value(i, 7)).collect();
-                    let old: Vec<bf16> = (0..length).map(|i| value(i, 5)).collect();
-                    let mut m: Vec<f32> = (0..length).map(|i| value(i, 3).to_f32() * 1.1).collect();
-                    let old_m = m.clone();
-                    let mut x = old.clone();
-                    let rule = crate::optimizer::Rule::powerstep(0.3).with_weight_decay(0.1);
-                    let step = reference::Step::<f32>::later(&rule);
-                    level.run(Update { operation: step, output: &mut x[..], states: [&mut m[..]], inputs: [&g[..]], working_set });
+        let rule = Rule::powerstep(0.3).with_weight_decay(0.1);
+        for step in [Step::<T>::first(&rule).unwrap(), Step::later(&rule).unwrap()] {
+            for working_set in [WorkingSet::Near, WorkingSet::Far, WorkingSet::Memory] {
+                for (&level, length) in
+                    Level::available().iter().flat_map(|level| (0..180).map(move |l| (level, l)))
+                {
+                    let g: Vec<T> = (0..length).map(|i| value(i, 7)).collect();
+                    let old: Vec<T> = (0..length).map(|i| value(i, 5)).collect();
+                    let old_m: Vec<Bf16> = (0..length).map(|i| Bf16::narrow(value(i, 3))).collect();
+                    let (mut x, mut m) = (old.clone(), old_m.clone());
+                    let (output, states, inputs) = (&mut x[..], [&mut m[..]], [&g[..]]);
+                    level.run(Update { operation: step, output, states, inputs, working_set });
                     for i in 0..length {
-                        let (ex, em) = reference::step(&step, old[i].to_f32(), old_m[i], g[i].to_f32());
-                        let ex = bf16::from_f32(ex);
-                        assert!(x[i].to_bits() == ex.to_bits() || (x[i].is_nan() && ex.is_nan()), "{level} {place:?} {i}: {} {ex}", x[i]);
-                        assert!(m[i].to_bits() == em.to_bits() || (m[i].is_nan() && em.is_nan()));
+                        let (new, new_m) = reference::step(&step, old[i], old_m[i].widen(), g[i]);
+                        let new_m = reference::bf16_momentum(new_m);
+                        assert!(same(x[i], new), "{level} {working_set:?} {i}: {} {new}", x[i]);
+                        let m: T = m[i].widen();
+                        assert!(same(m, new_m), "{level} {working_set:?} {i}: {m} {new_m}");
                     }
                 }
             }
@@ -410,7 +453,21 @@ mod tests {
     }
 
     #[test]
-    fn places_follow_the_caches() {
+    fn bf16_states_are_rounded_once_f32() {
+        bf16_states_are_rounded_once::<f32>(|a, b| {
+            a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+        });
+    }
+
+    #[test]
+    fn bf16_states_are_rounded_once_f64() {
+        bf16_states_are_rounded_once::<f64>(|a, b| {
+            a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+        });
+    }
+
+    #[test]
+    fn working_sets_follow_the_caches() {
         assert_eq!(WorkingSet::of(FAR_BYTES - 1), WorkingSet::Near);
         assert_eq!(WorkingSet::of(FAR_BYTES), WorkingSet::Far);
         let beyond_all = FAR_BYTES.max(2 * last_level_cache_bytes());

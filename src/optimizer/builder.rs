@@ -1,8 +1,10 @@
 //! The settings of an optimizer, validated together.
 
 use super::{Optimizer, Rule, state};
+use crate::element::Element;
+use crate::error::Error;
+use crate::executor::Executor;
 use crate::setting::positive;
-use crate::{Element, Error, Executor, Level};
 use std::marker::PhantomData;
 
 /// What happens if a gradient is NaN or infinite.
@@ -26,9 +28,9 @@ pub enum NonFinite {
 ///
 /// # fn main() -> Result<(), rootstep::Error> {
 /// let optimizer: Optimizer<f32> = Optimizer::builder(Rule::powerstep(0.01))
-///     .group(Rule::sgd(0.1), [1, 3]) // The biases, say.
-///     .clip_norm(1.0)
-///     .non_finite(NonFinite::Skip)
+///     .with_group(Rule::sgd(0.1), [1, 3]) // The biases, say.
+///     .with_clip_norm(1.0)
+///     .with_non_finite(NonFinite::Skip)
 ///     .build()?;
 /// assert_eq!(optimizer.groups().len(), 2);
 ///
@@ -46,7 +48,7 @@ pub struct Builder<T> {
     clip_value: Option<f64>,
     non_finite: NonFinite,
     inspect: bool,
-    executor: Option<Executor>,
+    executor: Executor,
     element: PhantomData<T>,
 }
 
@@ -59,20 +61,20 @@ impl<T: Element> Builder<T> {
             clip_value: None,
             non_finite: NonFinite::default(),
             inspect: false,
-            executor: None,
+            executor: Executor::default(),
             element: PhantomData,
         }
     }
 
-    /// A group of tensors, by their places in the model, that follow a rule of their own.
-    pub fn group(mut self, rule: Rule, tensors: impl IntoIterator<Item = usize>) -> Self {
+    /// A group of tensors, by their indices in the model, that follow a rule of their own.
+    pub fn with_group(mut self, rule: Rule, tensors: impl IntoIterator<Item = usize>) -> Self {
         self.groups.push((rule, tensors.into_iter().collect()));
         self
     }
 
     /// What every gradient is multiplied by before anything else: 1/scale under loss scaling, 1/n to
     /// average n gradients that were added up. The default is 1.
-    pub fn gradient_scale(mut self, gradient_scale: f64) -> Self {
+    pub fn with_gradient_scale(mut self, gradient_scale: f64) -> Self {
         self.gradient_scale = gradient_scale;
         self
     }
@@ -80,33 +82,33 @@ impl<T: Element> Builder<T> {
     /// Multiplies all gradients by limit / norm if their global norm, after the gradient scale, is
     /// above the limit (Pascanu, Mikolov and Bengio, ICML 2013). A norm of NaN makes them NaN, as in
     /// PyTorch; unlike there, nothing is added to the norm. Needs another pass over the gradients.
-    pub fn clip_norm(mut self, limit: f64) -> Self {
+    pub fn with_clip_norm(mut self, limit: f64) -> Self {
         self.clip_norm = Some(limit);
         self
     }
 
     /// Limits the magnitude of each element of the gradients, after their scale and clipping by norm.
-    pub fn clip_value(mut self, limit: f64) -> Self {
+    pub fn with_clip_value(mut self, limit: f64) -> Self {
         self.clip_value = Some(limit);
         self
     }
 
     /// What happens if a gradient, as it is given, is NaN or infinite. All but the default needs
     /// another pass over the gradients.
-    pub fn non_finite(mut self, non_finite: NonFinite) -> Self {
+    pub fn with_non_finite(mut self, non_finite: NonFinite) -> Self {
         self.non_finite = non_finite;
         self
     }
 
     /// Inspects the gradients at each step, for the report.
-    pub fn inspect(mut self) -> Self {
+    pub fn with_inspection(mut self) -> Self {
         self.inspect = true;
         self
     }
 
     /// The instruction set and the threads; the default is that of [`Executor`].
-    pub fn executor(mut self, executor: Executor) -> Self {
-        self.executor = Some(executor);
+    pub fn with_executor(mut self, executor: Executor) -> Self {
+        self.executor = executor;
         self
     }
 
@@ -115,16 +117,16 @@ impl<T: Element> Builder<T> {
     /// # Errors
     ///
     /// [`Error::InvalidSetting`], which names the setting, if a number is out of its range, if settings
-    /// contradict each other, or if a tensor is in two groups; [`Error::UnknownLevel`] and
-    /// [`Error::UnavailableLevel`] if no executor was given and `ROOTSTEP_LEVEL` names no available
-    /// level.
+    /// contradict each other, or if a tensor is in two groups.
     pub fn build(self) -> Result<Optimizer<T>, Error> {
-        positive::<T>("the gradient scale", self.gradient_scale)?;
-        self.clip_norm.map_or(Ok(()), |limit| positive::<T>("the limit of the norm", limit))?;
-        self.clip_value.map_or(Ok(()), |limit| positive::<T>("the limit of the values", limit))?;
+        positive::<T::Compute>("the gradient scale", self.gradient_scale)?;
+        self.clip_norm
+            .map_or(Ok(()), |limit| positive::<T::Compute>("the limit of the norm", limit))?;
+        self.clip_value
+            .map_or(Ok(()), |limit| positive::<T::Compute>("the limit of the values", limit))?;
         let mut group_of: Vec<Option<usize>> = Vec::new();
         for (group, (rule, tensors)) in self.groups.iter().enumerate() {
-            rule.validate::<T>()?;
+            rule.validate::<T::Compute>()?;
             for &tensor in tensors {
                 /// More tensors than any model has; a larger number is a mistake.
                 const MOST: usize = 1 << 24;
@@ -147,10 +149,7 @@ impl<T: Element> Builder<T> {
             clip_value: self.clip_value,
             non_finite: self.non_finite,
             inspect: self.inspect,
-            executor: match self.executor {
-                Some(executor) => executor,
-                None => Executor::new(Level::from_env()?),
-            },
+            executor: self.executor,
             state: state::Tensors::default(),
         })
     }

@@ -30,19 +30,24 @@ mod rule;
 mod safetensors;
 mod state;
 
+pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, TensorStep};
 pub use builder::{Builder, NonFinite};
-pub use rule::{MomentumFormat, Power, PowerOf, Rule};
-pub use state::State;
+pub use rule::{MomentumFormat, Rule};
+pub use state::{Momentum, State};
 
-use crate::kernels::{Place, StepPart};
-use crate::{Element, Error, Executor, Inspection, setting};
+use crate::element::Element;
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::inspection::Inspection;
+use crate::setting;
+use crate::slices::pairs;
 use state::TensorState;
 
 /// Takes the steps of a model, and holds their state.
 ///
 /// See the [module](self) for an example.
 #[derive(Debug, Clone)]
-pub struct Optimizer<T> {
+pub struct Optimizer<T: Element> {
     groups: Vec<Rule>,
     /// The group of each tensor; those behind the end are in the first.
     group_of: Vec<usize>,
@@ -52,7 +57,7 @@ pub struct Optimizer<T> {
     non_finite: NonFinite,
     inspect: bool,
     executor: Executor,
-    state: state::Tensors<T>,
+    state: state::Tensors<T::Compute>,
 }
 
 /// What a step did.
@@ -88,13 +93,19 @@ impl<T: Element> Optimizer<T> {
     /// finite and that is [an error](NonFinite::Error). Nothing is written then.
     pub fn step<P, G>(&mut self, parameters: &mut [P], gradients: &[G]) -> Result<StepReport, Error>
     where
-        P: AsMut<[T]> + Send,
-        G: AsRef<[T]> + Sync,
+        P: AsMut<[T]>,
+        G: AsRef<[T]>,
     {
-        self.check_shapes(parameters, gradients)?;
+        self.check_counts(parameters.len(), gradients.len())?;
+        self.step_pairs(pairs(parameters, gradients).collect())
+    }
+
+    /// The step on parameters and gradients, as many as there must be.
+    fn step_pairs(&mut self, pairs: Vec<(&mut [T], &[T])>) -> Result<StepReport, Error> {
+        self.check_lengths(&pairs)?;
         let mut report = StepReport { taken: true, inspection: None, clip_factor: 1.0 };
         if self.inspects() {
-            let gradients: Vec<&[T]> = gradients.iter().map(G::as_ref).collect();
+            let gradients: Vec<&[T]> = pairs.iter().map(|(_, gradient)| *gradient).collect();
             let inspection = self.executor.inspect(&gradients);
             report.inspection = Some(inspection);
             if let Some((tensor, index)) = inspection.first_non_finite {
@@ -109,8 +120,9 @@ impl<T: Element> Optimizer<T> {
             }
             report.clip_factor = self.clip_factor(&inspection);
         }
-        self.state.prepare(parameters, |tensor| &self.groups[group(&self.group_of, tensor)]);
-        self.update(parameters, gradients, report.clip_factor);
+        let lengths = pairs.iter().map(|(parameters, _)| parameters.len());
+        self.state.prepare(lengths, |tensor| &self.groups[group(&self.group_of, tensor)]);
+        self.update(pairs, report.clip_factor)?;
         // A file may say that there were as many as can be counted: the next is not the first again.
         self.state.steps = self.state.steps.saturating_add(1);
         Ok(report)
@@ -131,49 +143,34 @@ impl<T: Element> Optimizer<T> {
     }
 
     /// The one pass.
-    fn update<P, G>(&mut self, parameters: &mut [P], gradients: &[G], clip_factor: f64)
-    where
-        P: AsMut<[T]> + Send,
-        G: AsRef<[T]> + Sync,
-    {
+    fn update(&mut self, pairs: Vec<(&mut [T], &[T])>, clip_factor: f64) -> Result<(), Error> {
         let first = self.state.steps == 0;
         let factor = self.gradient_scale * clip_factor;
         let clip_value = self.clip_value.unwrap_or(f64::INFINITY);
-        let bytes = self.state.elements() * size_of::<T>();
-        let place = Place::of(bytes.saturating_mul(3));
-        let (groups, group_of) = (&self.groups, &self.group_of);
-        let tensors = parameters.iter_mut().zip(gradients).zip(&mut self.state.tensors);
-        let parts = tensors.enumerate().flat_map(|(i, ((parameters, gradient), tensor))| {
-            let step = groups[group(group_of, i)].step(first, factor, clip_value);
-            let (parameters, gradient) = (parameters.as_mut(), gradient.as_ref());
-            StepPart { step, parameters, gradient, momentum: tensor.momentum.as_mut(), place }
-                .chunks()
+        let tensors = pairs.into_iter().zip(&mut self.state.tensors).enumerate();
+        let steps = tensors.map(|(i, ((parameters, gradient), state))| {
+            let rule = &self.groups[group(&self.group_of, i)];
+            let step = rule.step(first, factor, clip_value);
+            TensorStep::new(step, parameters, gradient, state.momentum.as_mut())
         });
-        self.executor.run(bytes, parts);
+        self.executor.step_all(&mut steps.collect::<Vec<_>>())
     }
 
-    fn check_shapes<P, G>(&self, parameters: &mut [P], gradients: &[G]) -> Result<(), Error>
-    where
-        P: AsMut<[T]>,
-        G: AsRef<[T]>,
-    {
+    fn check_counts(&self, parameters: usize, gradients: usize) -> Result<(), Error> {
         let expected = (self.state.steps > 0).then_some(self.state.tensors.len());
         let least = self.group_of.len();
-        let (given, of_gradients) = (parameters.len(), gradients.len());
-        if given != of_gradients
-            || expected.is_some_and(|expected| given != expected)
-            || given < least
+        if parameters != gradients
+            || expected.is_some_and(|expected| parameters != expected)
+            || parameters < least
         {
-            let parameters = given;
-            return Err(Error::TensorCount {
-                parameters,
-                gradients: of_gradients,
-                expected,
-                least,
-            });
+            return Err(Error::TensorCount { parameters, gradients, expected, least });
         }
-        for (tensor, (parameters, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
-            let (parameters, gradient) = (parameters.as_mut().len(), gradient.as_ref().len());
+        Ok(())
+    }
+
+    fn check_lengths(&self, pairs: &[(&mut [T], &[T])]) -> Result<(), Error> {
+        for (tensor, (parameters, gradient)) in pairs.iter().enumerate() {
+            let (parameters, gradient) = (parameters.len(), gradient.len());
             let expected = self.state.tensors.get(tensor).map(|tensor| tensor.length);
             if parameters != gradient || expected.is_some_and(|expected| parameters != expected) {
                 return Err(Error::TensorLength { tensor, parameters, gradient, expected });
@@ -200,14 +197,14 @@ impl<T: Element> Optimizer<T> {
     ///
     /// [`Error::InvalidSetting`] if it is not finite, or below 0. Nothing is changed then.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
-        setting::not_negative::<T>("the learning rate", learning_rate)?;
+        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
         for rule in &mut self.groups {
             rule.learning_rate = learning_rate;
         }
         Ok(())
     }
 
-    /// Sets the learning rate of one group, by its place in [`groups`](Self::groups).
+    /// Sets the learning rate of one group, by its index in [`groups`](Self::groups).
     ///
     /// # Errors
     ///
@@ -217,7 +214,7 @@ impl<T: Element> Optimizer<T> {
         group: usize,
         learning_rate: f64,
     ) -> Result<(), Error> {
-        setting::not_negative::<T>("the learning rate", learning_rate)?;
+        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
         let count = self.groups.len();
         let Some(rule) = self.groups.get_mut(group) else {
             return Err(Error::invalid("the group", group, format!("0 to {}", count - 1)));
@@ -233,9 +230,59 @@ impl<T: Element> Optimizer<T> {
     ///
     /// [`Error::InvalidSetting`] if it is not finite, or not above 0.
     pub fn set_gradient_scale(&mut self, gradient_scale: f64) -> Result<(), Error> {
-        setting::positive::<T>("the gradient scale", gradient_scale)?;
+        setting::positive::<T::Compute>("the gradient scale", gradient_scale)?;
         self.gradient_scale = gradient_scale;
         Ok(())
+    }
+
+    /// The momentum of a tensor, by its index in the model; none before the first step, or if there is no
+    /// such tensor.
+    #[must_use]
+    pub fn momentum(&self, tensor: usize) -> Option<&Momentum<T::Compute>> {
+        self.state.tensors.get(tensor).map(|tensor| &tensor.momentum)
+    }
+
+    /// Lends the momentum of a tensor, to be changed in place.
+    #[must_use]
+    pub fn momentum_mut(&mut self, tensor: usize) -> Option<MomentumMut<'_, T::Compute>> {
+        self.state.tensors.get_mut(tensor).map(|tensor| tensor.momentum.as_mut())
+    }
+
+    /// Takes a momentum for a tensor, and gives back the one that it had: neither is copied.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidMomentum`] if there is no such tensor, as before the first step, or if the momentum
+    /// has another length or format than the tensor's rule asks for. Nothing is changed then.
+    ///
+    /// ```
+    /// use rootstep::optimizer::{Momentum, Optimizer, Rule};
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let rule = Rule::sgd(0.1).with_momentum(0.9);
+    /// let mut optimizer = Optimizer::<f32>::builder(rule).build()?;
+    /// optimizer.step(&mut [[1.0, 2.0]], &[[4.0, 9.0]])?;
+    /// let old = optimizer.replace_momentum(0, Momentum::new(&rule, 2))?;
+    /// assert_eq!(old, Momentum::Full(vec![4.0, 9.0]));
+    /// assert_eq!(optimizer.momentum(0), Some(&Momentum::Full(vec![0.0; 2])));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replace_momentum(
+        &mut self,
+        tensor: usize,
+        momentum: Momentum<T::Compute>,
+    ) -> Result<Momentum<T::Compute>, Error> {
+        let count = self.state.tensors.len();
+        let Some(own) = self.state.tensors.get_mut(tensor) else {
+            let problem =
+                format!("there are {count} tensors; before the first step there are none");
+            return Err(Error::InvalidMomentum { tensor, problem });
+        };
+        momentum.check(&self.groups[group(&self.group_of, tensor)], own.length).map_err(
+            |problem| Error::InvalidMomentum { tensor, problem: format!("it {problem}") },
+        )?;
+        Ok(std::mem::replace(&mut own.momentum, momentum))
     }
 
     /// The bytes of the momentum of all tensors.
@@ -250,7 +297,7 @@ impl<T: Element> Optimizer<T> {
     /// [restored](Self::restore) goes on with the same bits.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state.save()
+        self.state.save(T::NAME)
     }
 
     /// Goes on from a saved state. The rules are not part of it: build the optimizer as before.
@@ -260,13 +307,13 @@ impl<T: Element> Optimizer<T> {
     /// [`Error::InvalidState`] if it is of another version or element type, is inconsistent, or does
     /// not fit the rules or the tensors of this optimizer. Nothing is changed then.
     pub fn restore(&mut self, state: &State) -> Result<(), Error> {
-        let restored = state.load::<T>(|tensor| &self.groups[group(&self.group_of, tensor)])?;
+        let restored = state.load(T::NAME, |tensor| &self.groups[group(&self.group_of, tensor)])?;
         self.adopt(restored)
     }
 
     /// Takes over a state that fits the rules.
-    fn adopt(&mut self, restored: state::Tensors<T>) -> Result<(), Error> {
-        let lengths = |tensors: &[TensorState<T>]| {
+    fn adopt(&mut self, restored: state::Tensors<T::Compute>) -> Result<(), Error> {
+        let lengths = |tensors: &[TensorState<T::Compute>]| {
             tensors.iter().map(|tensor| tensor.length).collect::<Vec<_>>()
         };
         let (own, other) = (lengths(&self.state.tensors), lengths(&restored.tensors));

@@ -1,60 +1,11 @@
 //! The update rule of a group of parameters.
 
-use crate::reference::Step;
+use crate::error::Error;
+use crate::float::Float;
 use crate::setting::{below_one, not_negative, positive};
-use crate::{Element, Error};
-
-/// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub enum Power<T = f64> {
-    /// The sign alone: signSGD.
-    Zero,
-    /// The fourth root.
-    Quarter,
-    /// The square root: the normalisation of this crate.
-    Half,
-    /// Between the square root and the plain gradient.
-    ThreeQuarters,
-    /// The plain gradient: SGD.
-    One,
-    /// `v / sqrt(|v| + epsilon)`: the square root, but linear near zero.
-    Smoothed {
-        /// Positive. It is about the magnitude below which the power is linear.
-        epsilon: T,
-    },
-}
-
-impl Power {
-    fn cast<T: Element>(self) -> Power<T> {
-        match self {
-            Self::Zero => Power::Zero,
-            Self::Quarter => Power::Quarter,
-            Self::Half => Power::Half,
-            Self::ThreeQuarters => Power::ThreeQuarters,
-            Self::One => Power::One,
-            Self::Smoothed { epsilon } => Power::Smoothed { epsilon: T::nearest(epsilon) },
-        }
-    }
-}
-
-/// What the power is taken of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub enum PowerOf {
-    /// The gradient, before momentum and weight decay: pbSGD.
-    Gradient,
-    /// The momentum: PowerStep.
-    Momentum,
-}
+use crate::step::{Power, PowerOf, Step};
 
 /// How the momentum is kept in memory.
-///
-/// The smaller formats save memory, not time: on a Zen 3, f32 beyond the caches, a step took 1.1 to 1.5
-/// times as long with them, and 2.2 times as long in L2
-/// (`cargo bench --features half --bench ratios -- 'momentum in'`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -63,7 +14,6 @@ pub enum MomentumFormat {
     Full,
     /// In 2 bytes: the upper half of an f32, as
     /// [`reference::bf16_momentum`](crate::reference::bf16_momentum) specifies.
-    #[cfg(feature = "half")]
     Bf16,
     /// In a byte, and 4 bytes for the scale of each block of 128, as
     /// [`reference::int8_momentum`](crate::reference::int8_momentum) specifies.
@@ -208,12 +158,12 @@ impl Rule {
     }
 
     /// Whether there is a momentum for parameters of type `T`: 1e-60 is 0 in f32.
-    pub(super) fn has_momentum<T: Element>(&self) -> bool {
-        T::nearest(self.momentum) != T::default()
+    pub(super) fn has_momentum<T: Float>(&self) -> bool {
+        T::from_f64(self.momentum) != T::default()
     }
 
     /// What is wrong with the rule for parameters of type `T`, if anything is.
-    pub(crate) fn validate<T: Element>(&self) -> Result<(), Error> {
+    pub(crate) fn validate<T: Float>(&self) -> Result<(), Error> {
         not_negative::<T>("the learning rate", self.learning_rate)?;
         not_negative::<T>("the weight decay", self.weight_decay)?;
         not_negative::<T>("the decoupled weight decay", self.decoupled_weight_decay)?;
@@ -239,9 +189,9 @@ impl Rule {
         Ok(())
     }
 
-    /// The numbers of one step, with every gradient multiplied by `gradient_factor` and then clipped
-    /// at `clip_value`.
-    pub(crate) fn step<T: Element>(
+    /// The numbers of one step of a rule that is valid for `T`, with every gradient multiplied by
+    /// `gradient_factor` and then clipped at `clip_value`.
+    pub(super) fn step<T: Float>(
         &self,
         first: bool,
         gradient_factor: f64,
@@ -249,30 +199,62 @@ impl Rule {
     ) -> Step<T> {
         let sign = if self.maximize { -1.0 } else { 1.0 };
         Step {
-            gradient_factor: T::nearest(sign * gradient_factor),
-            clip_value: T::nearest(clip_value),
-            power: self.power.cast(),
+            gradient_factor: T::from_f64(sign * gradient_factor),
+            clip_value: T::from_f64(clip_value),
+            power: self.power.round(),
             power_of: self.power_of,
-            weight_decay: T::nearest(self.weight_decay),
-            momentum: T::nearest(self.momentum),
-            share: T::nearest(if first { 1.0 } else { 1.0 - self.dampening }),
+            weight_decay: T::from_f64(self.weight_decay),
+            first,
+            momentum: T::from_f64(self.momentum),
+            one_minus_dampening: T::from_f64(if first { 1.0 } else { 1.0 - self.dampening }),
             nesterov: self.nesterov,
-            decoupled_weight_decay: T::nearest(self.decoupled_weight_decay),
-            learning_rate: T::nearest(self.learning_rate),
+            decoupled_weight_decay: T::from_f64(self.decoupled_weight_decay),
+            learning_rate: T::from_f64(self.learning_rate),
         }
     }
 }
 
-impl<T: Element> Step<T> {
-    /// The numbers of the first step by `rule`, without scaling or clipping.
-    #[must_use]
-    pub fn first(rule: &Rule) -> Self {
-        rule.step(true, 1.0, f64::INFINITY)
+impl<T: Float> Step<T> {
+    /// The numbers of the first step by `rule`: its momentum is written and not read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if the rule is not one for `T`.
+    pub fn first(rule: &Rule) -> Result<Self, Error> {
+        rule.validate::<T>()?;
+        Ok(rule.step(true, 1.0, f64::INFINITY))
     }
 
     /// The numbers of a later step by `rule`.
-    #[must_use]
-    pub fn later(rule: &Rule) -> Self {
-        rule.step(false, 1.0, f64::INFINITY)
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if the rule is not one for `T`.
+    pub fn later(rule: &Rule) -> Result<Self, Error> {
+        rule.validate::<T>()?;
+        Ok(rule.step(false, 1.0, f64::INFINITY))
+    }
+
+    /// The same step, with every gradient multiplied by this before anything else: 1/scale under loss
+    /// scaling, 1/n to average n gradients that were added up, limit/norm to clip by norm, or the
+    /// product of these, rounded once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if it is not finite, or not above 0.
+    pub fn with_gradient_factor(self, factor: f64) -> Result<Self, Error> {
+        positive::<T>("the gradient factor", factor)?;
+        let gradient_factor = T::from_f64(factor).copysign(self.gradient_factor);
+        Ok(Self { gradient_factor, ..self })
+    }
+
+    /// The same step, with the magnitude of each element of the gradient limited, after its factor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if the limit is not finite, or not above 0.
+    pub fn with_clip_value(self, limit: f64) -> Result<Self, Error> {
+        positive::<T>("the limit of the values", limit)?;
+        Ok(Self { clip_value: T::from_f64(limit), ..self })
     }
 }

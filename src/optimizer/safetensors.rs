@@ -2,7 +2,8 @@
 
 use super::Optimizer;
 use super::state::{SavedMomentum, SavedTensor, State, VERSION};
-use crate::{Element, Error};
+use crate::element::Element;
+use crate::error::Error;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use std::collections::HashMap;
 

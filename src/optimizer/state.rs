@@ -1,54 +1,61 @@
 //! What an optimizer remembers from step to step, and its form in files.
 
 use super::{MomentumFormat, Rule};
-use crate::kernels::{INT8_BLOCK, LeanMut, MomentumMut};
-use crate::{Element, Error};
+use crate::error::Error;
+use crate::float::Float;
+use crate::step::{INT8_BLOCK, MomentumMut};
 
 /// The version of [`State`].
 pub(super) const VERSION: u32 = 1;
 
 /// The tensors of a model, as an optimizer remembers them.
 #[derive(Debug, Clone)]
-pub(super) struct Tensors<T> {
+pub(super) struct Tensors<C> {
     pub(super) steps: u64,
     /// Empty before the first step.
-    pub(super) tensors: Vec<TensorState<T>>,
+    pub(super) tensors: Vec<TensorState<C>>,
 }
 
-impl<T> Default for Tensors<T> {
+impl<C> Default for Tensors<C> {
     fn default() -> Self {
         Self { steps: 0, tensors: Vec::new() }
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct TensorState<T> {
+pub(super) struct TensorState<C> {
     pub(super) length: usize,
-    pub(super) momentum: Momentum<T>,
+    pub(super) momentum: Momentum<C>,
 }
 
-/// The momentum of a tensor.
-#[derive(Debug, Clone)]
-pub(super) enum Momentum<T> {
+/// The momentum of a tensor, as an [`Optimizer`](super::Optimizer) holds it; see [`MomentumMut`] for the
+/// formats.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Momentum<C> {
+    /// The rule has none.
     None,
-    Full(Vec<T>),
-    #[cfg(feature = "half")]
-    Bf16(Vec<half::bf16>),
+    /// In the type that the step is computed in.
+    Full(Vec<C>),
+    /// In bf16, by its bits.
+    Bf16(Vec<u16>),
+    /// In bytes with a scale for each block of [`INT8_BLOCK`].
     Int8 {
+        /// One for each element.
         codes: Vec<i8>,
+        /// One for each block.
         scales: Vec<f32>,
     },
 }
 
-impl<T: Element> Tensors<T> {
+impl<C: Float> Tensors<C> {
     /// Allocates the state at the first step.
-    pub(super) fn prepare<'a, P: AsMut<[T]>>(
+    pub(super) fn prepare<'a>(
         &mut self,
-        parameters: &mut [P],
+        lengths: impl Iterator<Item = usize>,
         rule_of: impl Fn(usize) -> &'a Rule,
     ) {
         if self.steps == 0 {
-            let lengths = parameters.iter_mut().map(|tensor| tensor.as_mut().len());
             let tensor = |(i, length)| {
                 let momentum = Momentum::new(rule_of(i), length);
                 TensorState { length, momentum }
@@ -57,32 +64,28 @@ impl<T: Element> Tensors<T> {
         }
     }
 
-    pub(super) fn elements(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.length).sum()
-    }
-
-    pub(super) fn save(&self) -> State {
+    pub(super) fn save(&self, element: &str) -> State {
         let tensors = self.tensors.iter().map(|TensorState { length, momentum }| SavedTensor {
             length: *length,
             momentum: momentum.save(),
         });
         State {
             version: VERSION,
-            element: T::TYPE_NAME.to_owned(),
+            element: element.to_owned(),
             steps: self.steps,
             tensors: tensors.collect(),
         }
     }
 }
 
-impl<T: Element> Momentum<T> {
-    /// The momentum before the first step: -0, to which anything can be added without a trace.
-    fn new(rule: &Rule, length: usize) -> Self {
+impl<C: Float> Momentum<C> {
+    /// Momentum of zeros in the format of the rule; none if the rule has none.
+    #[must_use]
+    pub fn new(rule: &Rule, length: usize) -> Self {
         match rule.momentum_format {
-            _ if !rule.has_momentum::<T>() => Self::None,
-            MomentumFormat::Full => Self::Full(vec![T::nearest(-0.0); length]),
-            #[cfg(feature = "half")]
-            MomentumFormat::Bf16 => Self::Bf16(vec![half::bf16::NEG_ZERO; length]),
+            _ if !rule.has_momentum::<C>() => Self::None,
+            MomentumFormat::Full => Self::Full(vec![C::default(); length]),
+            MomentumFormat::Bf16 => Self::Bf16(vec![0; length]),
             MomentumFormat::Int8 => Self::Int8 {
                 codes: vec![0; length],
                 scales: vec![0.0; length.div_ceil(INT8_BLOCK)],
@@ -90,13 +93,13 @@ impl<T: Element> Momentum<T> {
         }
     }
 
-    pub(super) fn as_mut(&mut self) -> MomentumMut<'_, T> {
+    /// Lends it to a step.
+    pub fn as_mut(&mut self) -> MomentumMut<'_, C> {
         match self {
             Self::None => MomentumMut::None,
             Self::Full(momentum) => MomentumMut::Full(momentum),
-            #[cfg(feature = "half")]
-            Self::Bf16(momentum) => MomentumMut::Lean(LeanMut::Bf16(momentum)),
-            Self::Int8 { codes, scales } => MomentumMut::Lean(LeanMut::Int8 { codes, scales }),
+            Self::Bf16(momentum) => MomentumMut::Bf16(momentum),
+            Self::Int8 { codes, scales } => MomentumMut::Int8 { codes, scales },
         }
     }
 
@@ -104,62 +107,80 @@ impl<T: Element> Momentum<T> {
         match self {
             Self::None => 0,
             Self::Full(momentum) => size_of_val(&momentum[..]),
-            #[cfg(feature = "half")]
             Self::Bf16(momentum) => size_of_val(&momentum[..]),
             Self::Int8 { codes, scales } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
         }
     }
 
-    /// The momentum of a tensor of this length, or what is wrong with what was saved.
-    fn load(rule: &Rule, length: usize, saved: Option<&SavedMomentum>) -> Result<Self, String> {
-        let (loaded, found) = match (Self::new(rule, 0), saved) {
-            (Self::None, None) => return Ok(Self::None),
-            (Self::Full(_), Some(SavedMomentum::F32(bits))) if size_of::<T>() == 4 => {
-                let values = bits.iter().map(|&bits| T::from_f32(f32::from_bits(bits)));
-                (Self::Full(values.collect()), bits.len())
-            }
-            (Self::Full(_), Some(SavedMomentum::F64(bits))) if size_of::<T>() == 8 => {
-                let values = bits.iter().map(|&bits| T::nearest(f64::from_bits(bits)));
-                (Self::Full(values.collect()), bits.len())
-            }
-            #[cfg(feature = "half")]
-            (Self::Bf16(_), Some(SavedMomentum::Bf16(bits))) => {
-                let values = bits.iter().map(|&bits| half::bf16::from_bits(bits));
-                (Self::Bf16(values.collect()), bits.len())
-            }
-            (Self::Int8 { .. }, Some(SavedMomentum::Int8 { codes, scales })) => {
-                let blocks = codes.len().div_ceil(INT8_BLOCK);
-                if scales.len() != blocks {
-                    return Err(format!("has {} scales for {blocks} blocks", scales.len()));
-                }
-                let scales = scales.iter().map(|&bits| f32::from_bits(bits)).collect();
-                (Self::Int8 { codes: codes.clone(), scales }, codes.len())
-            }
-            (own, saved) => {
-                let own = own.save().map_or("no", |momentum| momentum.name());
-                let saved = saved.map_or("no", SavedMomentum::name);
-                return Err(format!("has {saved} momentum, and its rule asks for {own} momentum"));
-            }
+    /// What is wrong with it as the momentum of a tensor of `length` elements by `rule`, if anything is.
+    pub(super) fn check(&self, rule: &Rule, length: usize) -> Result<(), String> {
+        Self::check_format(rule, self.name())?;
+        let (found, blocks) = match self {
+            Self::None => return Ok(()),
+            Self::Full(momentum) => (momentum.len(), None),
+            Self::Bf16(momentum) => (momentum.len(), None),
+            Self::Int8 { codes, scales } => (codes.len(), Some(scales.len())),
         };
         if found != length {
             return Err(format!("has {length} elements and the momentum of {found}"));
         }
+        match blocks {
+            Some(scales) if scales != length.div_ceil(INT8_BLOCK) => {
+                Err(format!("has {scales} scales for {} blocks", length.div_ceil(INT8_BLOCK)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is wrong with momentum in this format, if anything is.
+    fn check_format(rule: &Rule, given: &str) -> Result<(), String> {
+        let own = Self::new(rule, 0).name();
+        if given == own {
+            return Ok(());
+        }
+        Err(format!("has {given} momentum, and its rule asks for {own} momentum"))
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "no",
+            Self::Full(_) => C::NAME,
+            Self::Bf16(_) => "bf16",
+            Self::Int8 { .. } => "int8",
+        }
+    }
+
+    /// The momentum of a tensor of `length` elements by `rule`, or what is wrong with what was saved.
+    fn load(rule: &Rule, length: usize, saved: Option<&SavedMomentum>) -> Result<Self, String> {
+        let loaded = match saved {
+            None => Self::None,
+            Some(SavedMomentum::F32(bits)) if C::BITS == 32 => {
+                Self::Full(bits.iter().map(|&bits| C::from_bits(bits.into())).collect())
+            }
+            Some(SavedMomentum::F64(bits)) if C::BITS == 64 => {
+                Self::Full(bits.iter().map(|&bits| C::from_bits(bits)).collect())
+            }
+            Some(SavedMomentum::Bf16(bits)) => Self::Bf16(bits.clone()),
+            Some(SavedMomentum::Int8 { codes, scales }) => Self::Int8 {
+                codes: codes.clone(),
+                scales: scales.iter().map(|&bits| f32::from_bits(bits)).collect(),
+            },
+            Some(other) => return Self::check_format(rule, other.name()).map(|()| Self::None),
+        };
+        loaded.check(rule, length)?;
         Ok(loaded)
     }
 
     fn save(&self) -> Option<SavedMomentum> {
         Some(match self {
             Self::None => return None,
-            Self::Full(momentum) if size_of::<T>() == 4 => {
+            Self::Full(momentum) if C::BITS == 32 => {
                 SavedMomentum::F32(momentum.iter().map(|m| m.to_f32().to_bits()).collect())
             }
             Self::Full(momentum) => {
-                SavedMomentum::F64(momentum.iter().map(|m| m.to_f64().to_bits()).collect())
+                SavedMomentum::F64(momentum.iter().map(|m| m.to_bits()).collect())
             }
-            #[cfg(feature = "half")]
-            Self::Bf16(momentum) => {
-                SavedMomentum::Bf16(momentum.iter().map(|m| m.to_bits()).collect())
-            }
+            Self::Bf16(momentum) => SavedMomentum::Bf16(momentum.clone()),
             Self::Int8 { codes, scales } => SavedMomentum::Int8 {
                 codes: codes.clone(),
                 scales: scales.iter().map(|scale| scale.to_bits()).collect(),
@@ -218,12 +239,8 @@ pub(super) struct SavedTensor {
 pub(super) enum SavedMomentum {
     F32(Vec<u32>),
     F64(Vec<u64>),
-    #[cfg_attr(not(feature = "half"), allow(dead_code, reason = "a file may have it all the same"))]
     Bf16(Vec<u16>),
-    Int8 {
-        codes: Vec<i8>,
-        scales: Vec<u32>,
-    },
+    Int8 { codes: Vec<i8>, scales: Vec<u32> },
 }
 
 impl SavedMomentum {
@@ -239,18 +256,19 @@ impl SavedMomentum {
 
 impl State {
     /// The state in memory, if it fits the rules.
-    pub(super) fn load<'a, T: Element>(
+    pub(super) fn load<'a, C: Float>(
         &self,
+        own_element: &str,
         rule_of: impl Fn(usize) -> &'a Rule,
-    ) -> Result<Tensors<T>, Error> {
+    ) -> Result<Tensors<C>, Error> {
         let invalid = |problem| Error::InvalidState { problem };
         if self.version != VERSION {
             let version = self.version;
             return Err(invalid(format!("it is of version {version}; this is version {VERSION}")));
         }
-        if self.element != T::TYPE_NAME {
+        if self.element != own_element {
             let element = &self.element;
-            return Err(invalid(format!("its parameters are {element}, not {}", T::TYPE_NAME)));
+            return Err(invalid(format!("its parameters are {element}, not {own_element}")));
         }
         if self.steps == 0 && !self.tensors.is_empty() {
             let tensors = self.tensors.len();

@@ -119,20 +119,20 @@ pub trait Memory<M>: Vector {
 
 /// [`Memory::unpack`] lane by lane.
 #[inline(always)]
-fn unpack_lanes<V, M, const N: usize>(isa: V::Isa, packed: &[M; N]) -> V
+fn unpack_lanes<V, T, M, const N: usize>(isa: V::Isa, packed: &[M; N]) -> V
 where
-    V: Vector<Lanes = [V::Element; N]>,
-    M: Narrow<V::Element>,
+    V: Vector<Element = T, Lanes = [T; N]>,
+    M: Narrow<T>,
 {
     V::load(isa, &packed.map(M::widen))
 }
 
 /// [`Memory::pack`] lane by lane.
 #[inline(always)]
-fn pack_lanes<V, M, const N: usize>(register: V, packed: &mut [M; N])
+fn pack_lanes<V, T, M, const N: usize>(register: V, packed: &mut [M; N])
 where
-    V: Vector<Lanes = [V::Element; N]>,
-    M: Narrow<V::Element>,
+    V: Vector<Element = T, Lanes = [T; N]>,
+    M: Narrow<T>,
 {
     let mut lanes = packed.map(M::widen);
     register.store(&mut lanes);

@@ -189,10 +189,7 @@ mod tests {
     }
 
     /// The proof for f64.
-    fn prove_f64<V, const N: usize, const STEPS: usize>(
-        isa: V::Isa,
-        within: f64,
-    ) -> u64
+    fn prove_f64<V, const N: usize, const STEPS: usize>(isa: V::Isa, within: f64) -> u64
     where
         V: Refine<Element = f64, Lanes = [f64; N]>,
     {

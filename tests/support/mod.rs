@@ -15,7 +15,7 @@ pub enum Operation<T> {
     DescendInto(T),
 }
 
-impl<T: Float> Operation<T> {
+impl<T: TestElement> Operation<T> {
     pub fn all(scalar: T) -> [Self; 5] {
         [
             Self::SignedSqrt,
@@ -48,102 +48,58 @@ impl<T: Float> Operation<T> {
     }
 }
 
-/// An element type with its bits.
-pub trait Float: Element + bytemuck::Pod {
+/// An element type, with the values that break things.
+pub trait TestElement: Element<Compute = Self> + bytemuck::Pod {
     /// Lanes of the widest register.
-    const LANES: usize;
-    fn from_random(bits: u64) -> Self;
-    /// The nearest value.
-    fn from_f64(value: f64) -> Self;
-    fn bits(self) -> u64;
-    fn is_nan(self) -> bool;
+    const LANES: usize = 512 / Self::BITS as usize;
+
+    /// The number of the upper bits.
+    fn from_random(bits: u64) -> Self {
+        Self::from_bits(bits >> (64 - Self::BITS))
+    }
+
     /// A value of every class and every border between classes.
-    fn special() -> Vec<Self>;
-}
-
-impl Float for f32 {
-    const LANES: usize = 16;
-    #[allow(clippy::cast_possible_truncation, reason = "the upper bits are as good as any")]
-    fn from_random(bits: u64) -> Self {
-        Self::from_bits((bits >> 32) as u32)
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
-    fn from_f64(value: f64) -> Self {
-        value as Self
-    }
-    fn bits(self) -> u64 {
-        self.to_bits().into()
-    }
-    fn is_nan(self) -> bool {
-        self.is_nan()
-    }
     fn special() -> Vec<Self> {
-        let magnitudes = [
-            0.0,
-            Self::from_bits(1),
-            Self::from_bits(0x007f_ffff),
+        let bits_of_one = Self::ONE.to_bits();
+        let of_its_own: &[u64] = match Self::BITS {
+            32 => &[
+                0x007f_ffff,
+                // From 2^-101 on, roots may be refined.
+                0x0cff_ffff,
+                0x0d00_0000,
+                0x7f80_0001,
+            ],
+            _ => &[
+                0x000f_ffff_ffff_ffff,
+                // From 2^-969 on, and on AVX2 in [2^-100, 2^127), roots may be refined.
+                0x035f_ffff_ffff_ffff,
+                0x0360_0000_0000_0000,
+                0x39af_ffff_ffff_ffff,
+                0x39b0_0000_0000_0000,
+                0x47df_ffff_ffff_ffff,
+                0x47e0_0000_0000_0000,
+                // The largest whose conversion to f32 overflows only by rounding.
+                0x47ef_ffff_ffff_ffff,
+                0x7ff0_0000_0000_0001,
+            ],
+        };
+        let around_one = [1, bits_of_one - 1, bits_of_one, bits_of_one + 1];
+        let bits = of_its_own.iter().copied().chain(around_one).map(Self::from_bits);
+        let limits = [0.0, 4.0].map(Self::from_f64).into_iter().chain([
             Self::MIN_POSITIVE,
-            // From 2^-101 on, roots may be refined.
-            Self::from_bits(0x0cff_ffff),
-            Self::from_bits(0x0d00_0000),
-            1.0 - Self::EPSILON / 2.0,
-            1.0,
-            1.0 + Self::EPSILON,
-            4.0,
             Self::MAX,
             Self::INFINITY,
             Self::NAN,
-            Self::from_bits(0x7f80_0001),
-        ];
-        magnitudes.iter().flat_map(|&m| [m, -m]).collect()
+        ]);
+        bits.chain(limits).flat_map(|value| [value, -value]).collect()
     }
 }
 
-impl Float for f64 {
-    const LANES: usize = 8;
-    fn from_random(bits: u64) -> Self {
-        Self::from_bits(bits)
-    }
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-    fn bits(self) -> u64 {
-        self.to_bits()
-    }
-    fn is_nan(self) -> bool {
-        self.is_nan()
-    }
-    fn special() -> Vec<Self> {
-        let magnitudes = [
-            0.0,
-            Self::from_bits(1),
-            Self::from_bits(0x000f_ffff_ffff_ffff),
-            Self::MIN_POSITIVE,
-            // From 2^-969 on, and on AVX2 in [2^-100, 2^127), roots may be refined.
-            Self::from_bits(0x035f_ffff_ffff_ffff),
-            Self::from_bits(0x0360_0000_0000_0000),
-            Self::from_bits(0x39af_ffff_ffff_ffff),
-            Self::from_bits(0x39b0_0000_0000_0000),
-            Self::from_bits(0x47df_ffff_ffff_ffff),
-            Self::from_bits(0x47e0_0000_0000_0000),
-            // The largest whose conversion to f32 overflows only by rounding.
-            Self::from_bits(0x47ef_ffff_ffff_ffff),
-            1.0 - Self::EPSILON / 2.0,
-            1.0,
-            1.0 + Self::EPSILON,
-            4.0,
-            Self::MAX,
-            Self::INFINITY,
-            Self::NAN,
-            Self::from_bits(0x7ff0_0000_0000_0001),
-        ];
-        magnitudes.iter().flat_map(|&m| [m, -m]).collect()
-    }
-}
+impl<T: Element<Compute = T> + bytemuck::Pod> TestElement for T {}
 
 /// Whether `value` is what the specification says: the same bits, or a NaN where it says NaN.
-pub fn same<T: Float>(value: T, specified: T) -> bool {
-    value.bits() == specified.bits() || (value.is_nan() && specified.is_nan())
+pub fn same<T: TestElement>(value: T, specified: T) -> bool {
+    value.to_bits() == specified.to_bits() || (value.is_nan() && specified.is_nan())
 }
 
 /// Whether all fields are the same; floats by their bits, NaN as NaN.
@@ -162,7 +118,7 @@ pub struct Guarded<T> {
     length: usize,
 }
 
-impl<T: Float> Guarded<T> {
+impl<T: TestElement> Guarded<T> {
     /// As many sentinels as the largest block of registers could overrun by.
     const GUARD: usize = 80;
 
@@ -193,7 +149,7 @@ impl<T: Float> Guarded<T> {
         let inside = self.start..self.start + self.length;
         for (i, value) in self.memory.iter().enumerate() {
             assert!(
-                inside.contains(&i) || value.bits() == Self::sentinel().bits(),
+                inside.contains(&i) || value.to_bits() == Self::sentinel().to_bits(),
                 "written outside: {} elements from the start of a slice of {}",
                 i.cast_signed() - self.start.cast_signed(),
                 self.length
@@ -204,7 +160,7 @@ impl<T: Float> Guarded<T> {
 
 /// Runs `operation` on guarded slices and compares every element with the specification.
 /// `offsets` places `x`, `g` and the output behind a register's alignment.
-pub fn check<T: Float>(
+pub fn check<T: TestElement>(
     operation: Operation<T>,
     executor: Executor,
     x: &[T],
@@ -221,8 +177,8 @@ pub fn check<T: Float>(
             same(out, specified),
             "{operation:?} {executor:?}, offsets {offsets:?}, element {i}: x = {x:?}, g = {g:?} \
              gave {out:?} ({:#x}), specified is {specified:?} ({:#x})",
-            out.bits(),
-            specified.bits()
+            out.to_bits(),
+            specified.to_bits()
         );
     }
 }
@@ -252,13 +208,13 @@ pub fn random_bits(seed: u64) -> impl FnMut() -> u64 {
 }
 
 /// A pseudo-random sequence of numbers in [-1, 1), as gradients are: nothing overflows or underflows.
-pub fn unit_values<T: Float>(seed: u64) -> impl FnMut() -> T {
+pub fn unit_values<T: TestElement>(seed: u64) -> impl FnMut() -> T {
     let mut bits = random_bits(seed);
     move || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
 }
 
 /// Values of every class: one in four special, the others of random bits.
-pub fn random_values<T: Float>(length: usize, seed: u64) -> Vec<T> {
+pub fn random_values<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
     let special = T::special();
     let mut bits = random_bits(seed);
     let mut value = || match bits() {

@@ -1,8 +1,8 @@
 //! The optimizer's specification on whole tensors, for the tests and the fuzz targets.
 
-use crate::support::Float;
-use rootstep::optimizer::{MomentumFormat, Power, Rule};
-use rootstep::reference::{self, Step};
+use crate::support::TestElement;
+use rootstep::optimizer::{MomentumFormat, Power, PowerOf, Rule};
+use rootstep::reference;
 
 /// What the builder is told beside the rules.
 #[derive(Debug, Clone, Copy)]
@@ -18,47 +18,71 @@ pub struct Specified<T> {
     pub rule: Rule,
 }
 
-impl<T: Float> Specified<T> {
+impl<T: TestElement> Specified<T> {
     pub fn new(x: &[T], rule: Rule) -> Self {
-        let start = if rule.momentum_format == MomentumFormat::Int8 { 0.0 } else { -0.0 };
-        Self { x: x.to_vec(), m: vec![T::from_f64(start); x.len()], rule }
+        Self { x: x.to_vec(), m: vec![T::NAN; x.len()], rule }
     }
 
-    /// The numbers of a step, each rounded from the rule here, independently of the optimizer.
-    fn numbers(&self, common: Common, clip_factor: f64, first: bool) -> Step<T> {
-        let Rule { power, .. } = self.rule;
-        let sign = if self.rule.maximize { -1.0 } else { 1.0 };
-        Step {
-            gradient_factor: T::from_f64(sign * (common.gradient_scale * clip_factor)),
-            clip_value: T::from_f64(common.clip_value.unwrap_or(f64::INFINITY)),
-            power: match power {
-                Power::Zero => Power::Zero,
-                Power::Quarter => Power::Quarter,
-                Power::Half => Power::Half,
-                Power::ThreeQuarters => Power::ThreeQuarters,
-                Power::One => Power::One,
-                Power::Smoothed { epsilon } => Power::Smoothed { epsilon: T::from_f64(epsilon) },
-                _ => unreachable!("all powers are in POWERS"),
-            },
-            power_of: self.rule.power_of,
-            weight_decay: T::from_f64(self.rule.weight_decay),
-            momentum: T::from_f64(self.rule.momentum),
-            share: T::from_f64(if first { 1.0 } else { 1.0 - self.rule.dampening }),
-            nesterov: self.rule.nesterov,
-            decoupled_weight_decay: T::from_f64(self.rule.decoupled_weight_decay),
-            learning_rate: T::from_f64(self.rule.learning_rate),
+    /// A step on an element, written from the documentation of `reference::step` and of the rule, with
+    /// each number rounded here.
+    fn element(&self, x: T, m: T, g: T, common: Common, clip_factor: f64, first: bool) -> (T, T) {
+        let rule = &self.rule;
+        let [momentum, weight_decay, decoupled, rate] =
+            [rule.momentum, rule.weight_decay, rule.decoupled_weight_decay, rule.learning_rate]
+                .map(T::from_f64);
+        let zero = T::default();
+        let sign = if rule.maximize { -1.0 } else { 1.0 };
+        let mut g = T::from_f64(sign * (common.gradient_scale * clip_factor)) * g;
+        let limit = T::from_f64(common.clip_value.unwrap_or(f64::INFINITY));
+        if g.abs() > limit {
+            g = limit.copysign(g);
+        }
+        let mut d = if rule.power_of == PowerOf::Gradient { self.power(g) } else { g };
+        if weight_decay != zero {
+            d = d + weight_decay * x;
+        }
+        let (mut m, mut u) = (m, d);
+        if momentum != zero {
+            let taken = T::from_f64(if first { 1.0 } else { 1.0 - rule.dampening });
+            m = momentum * (if first { -zero } else { m }) + taken * d;
+            u = if rule.nesterov { d + momentum * m } else { m };
+        }
+        if rule.power_of == PowerOf::Momentum {
+            u = self.power(u);
+        }
+        if decoupled != zero {
+            u = u + decoupled * x;
+        }
+        (x - rate * u, m)
+    }
+
+    fn power(&self, v: T) -> T {
+        let root = reference::signed_sqrt::<T>;
+        match self.rule.power {
+            Power::Zero => {
+                if v == T::default() || v.is_nan() {
+                    v
+                } else {
+                    T::ONE.copysign(v)
+                }
+            }
+            Power::Quarter => root(root(v)),
+            Power::Half => root(v),
+            Power::ThreeQuarters => root(v) * root(root(v)).abs(),
+            Power::One => v,
+            Power::Smoothed { epsilon } => v / (v.abs() + T::from_f64(epsilon)).sqrt(),
+            _ => unreachable!("all powers are in POWERS"),
         }
     }
 
     pub fn step(&mut self, g: &[T], common: Common, clip_factor: f64, first: bool) {
-        let numbers = self.numbers(common, clip_factor, first);
-        for ((x, m), &g) in self.x.iter_mut().zip(&mut self.m).zip(g) {
-            (*x, *m) = reference::step(&numbers, *x, *m, g);
+        for (i, &g) in g.iter().enumerate() {
+            (self.x[i], self.m[i]) =
+                self.element(self.x[i], self.m[i], g, common, clip_factor, first);
         }
         match self.rule.momentum_format {
             MomentumFormat::Full => {}
             MomentumFormat::Int8 => self.m.chunks_mut(128).for_each(reference::int8_momentum),
-            #[cfg(feature = "half")]
             MomentumFormat::Bf16 => {
                 self.m.iter_mut().for_each(|m| *m = reference::bf16_momentum(*m));
             }

@@ -2,7 +2,7 @@
 
 use crate::executor;
 pub use crate::support::Operation;
-use crate::support::{Float, check};
+use crate::support::{TestElement, check};
 
 /// The first bytes choose the element type, the executor and the offsets; the rest are the scalar
 /// and the elements of `x` and `g`, taken in turn.
@@ -21,7 +21,7 @@ pub fn fuzz(
     }
 }
 
-fn fuzz_type<T: Float>(head: &[u8; 5], body: &[u8], operation: fn(T) -> Operation<T>) {
+fn fuzz_type<T: TestElement>(head: &[u8; 5], body: &[u8], operation: fn(T) -> Operation<T>) {
     let executor = executor(head[1]);
     let offsets = [head[2], head[3], head[4]].map(|byte| usize::from(byte) % T::LANES);
     let values: Vec<T> =

@@ -1,6 +1,6 @@
 //! Tensors: the fuzzer's own elements first, and as many more as the length asks for.
 
-use crate::support::{Float, random_bits};
+use crate::support::{TestElement, random_bits};
 use arbitrary::Arbitrary;
 
 /// The elements of a tensor, whose length and type are said elsewhere.
@@ -25,7 +25,7 @@ enum Kind {
 
 impl Values {
     /// `length` elements: those given, then pseudo-random ones.
-    pub fn of<T: Float>(&self, length: usize) -> Vec<T> {
+    pub fn of<T: TestElement>(&self, length: usize) -> Vec<T> {
         let special = T::special();
         let special = |bits: u64| special[(bits >> 32) as usize % special.len()];
         let usual = |bits: u64| {
