@@ -63,10 +63,13 @@ pub trait Float:
     /// The same number: exact.
     fn from_f32(value: f32) -> Self;
     /// The magnitude.
+    #[must_use]
     fn abs(self) -> Self;
     /// The square root.
+    #[must_use]
     fn sqrt(self) -> Self;
     /// The magnitude of `self` with the sign of `sign`.
+    #[must_use]
     fn copysign(self, sign: Self) -> Self;
     /// Whether this is NaN.
     fn is_nan(self) -> bool;

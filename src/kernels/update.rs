@@ -244,7 +244,11 @@ impl<
         }
         let mut state_singles =
             state_registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().1);
-        for i in 0..singles.len() {
+        // Not a loop as long as the singles: the compiler would vectorise that of `Scalar`, by masks.
+        for i in 0..BLOCK - 1 {
+            if i >= singles.len() {
+                break;
+            }
             let output = array::from_mut(&mut singles[i]);
             let states = state_singles.each_mut().map(|singles| array::from_mut(&mut singles[i]));
             let inputs = input_blocks.map(|(_, singles)| array::from_ref(&singles[i]));

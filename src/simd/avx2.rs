@@ -1,7 +1,7 @@
 //! AVX2 with FMA: registers of 256 bits.
 
 use super::refine::{self, Refine};
-use super::token::{Proof, intrinsics};
+use super::token::{Proof, intrinsics, memory, reinterpret};
 use super::{Avx2, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
 use crate::float::Bf16;
 use std::arch::x86_64::*;
@@ -12,9 +12,10 @@ macro_rules! avx2 {
         #[inline]
         #[target_feature(enable = "avx2,fma")]
         fn with_features($($argument: $type),*) -> $result $body
+        let ($($argument,)*) = ($($value,)*);
         Proof::<Avx2>::proves($proof);
         // SAFETY: the proof exists only where `Avx2::detect` found avx2 and fma, the features needed.
-        unsafe { with_features($($value),*) }
+        unsafe { with_features($($argument),*) }
     }};
 }
 
@@ -35,11 +36,12 @@ impl Simd for Avx2 {
 
 /// Writes a register past the caches if the memory, of its size, is aligned to it.
 #[inline(always)]
-fn stream<T>(proof: impl Proof<Avx2>, register: __m256i, lanes: &mut T) -> bool {
-    const { assert!(size_of::<T>() == size_of::<__m256i>()) };
+fn stream<R: bytemuck::Pod, T>(proof: impl Proof<Avx2>, register: R, lanes: &mut T) -> bool {
+    const { assert!(size_of::<T>() == size_of::<R>() && size_of::<R>() == size_of::<__m256i>()) };
     let address = std::ptr::from_mut(lanes).cast::<__m256i>();
     let aligned = address.is_aligned();
     if aligned {
+        let register = bytemuck::cast(register);
         avx2!(proof, (address: *mut __m256i = address, register: __m256i = register) -> () {
             // SAFETY: the address comes from a reference to as many bytes, and is aligned.
             unsafe { _mm256_stream_si256(address, register) }
@@ -55,29 +57,7 @@ pub struct F32x8(__m256);
 impl Proof<Avx2> for F32x8 {}
 
 impl Vector for F32x8 {
-    type Element = f32;
-    type Isa = Avx2;
-    type Lanes = [f32; 8];
-
-    #[inline(always)]
-    fn splat(isa: Avx2, value: f32) -> Self {
-        Self::load(isa, &[value; 8])
-    }
-    #[inline(always)]
-    fn load(_: Avx2, lanes: &Self::Lanes) -> Self {
-        Self(bytemuck::cast(*lanes))
-    }
-    #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = bytemuck::cast(self.0);
-    }
-    // The ordering of the write is the business of the `Streaming` value, which outlives it.
-    #[inline(always)]
-    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        if !stream(self, bytemuck::cast(self.0), lanes) {
-            self.store(lanes);
-        }
-    }
+    memory!(Avx2, [f32; 8], __m256, stream);
     // The maximum and the minimum are their second operand where one is NaN.
     intrinsics! { avx2, __m256:
         add(a, b) { _mm256_add_ps(a, b) }
@@ -103,13 +83,13 @@ impl Memory<Bf16> for F32x8 {
 
     #[inline(always)]
     fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
-        Self(avx2!(isa, (upper: __m128i = bytemuck::cast(*packed)) -> __m256 {
+        Self(avx2!(isa, (upper: __m128i = reinterpret!(*packed, [Bf16; 8] => __m128i)) -> __m256 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(upper)))
         }))
     }
     #[inline(always)]
     fn pack(self, packed: &mut Self::Packed) {
-        *packed = bytemuck::cast(avx2!(self, (value: __m256 = self.0) -> __m128i {
+        let bits = avx2!(self, (value: __m256 = self.0) -> __m128i {
             let bits = _mm256_castps_si256(value);
             let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
             let almost_half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
@@ -120,7 +100,8 @@ impl Memory<Bf16> for F32x8 {
             // Packing works within halves of the register; the permutation brings them together.
             let packed = _mm256_packus_epi32(upper, upper);
             _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed))
-        }));
+        });
+        *packed = reinterpret!(bits, __m128i => [Bf16; 8]);
     }
 }
 
@@ -131,28 +112,7 @@ pub struct F64x4(__m256d);
 impl Proof<Avx2> for F64x4 {}
 
 impl Vector for F64x4 {
-    type Element = f64;
-    type Isa = Avx2;
-    type Lanes = [f64; 4];
-
-    #[inline(always)]
-    fn splat(isa: Avx2, value: f64) -> Self {
-        Self::load(isa, &[value; 4])
-    }
-    #[inline(always)]
-    fn load(_: Avx2, lanes: &Self::Lanes) -> Self {
-        Self(bytemuck::cast(*lanes))
-    }
-    #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = bytemuck::cast(self.0);
-    }
-    #[inline(always)]
-    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        if !stream(self, bytemuck::cast(self.0), lanes) {
-            self.store(lanes);
-        }
-    }
+    memory!(Avx2, [f64; 4], __m256d, stream);
     intrinsics! { avx2, __m256d:
         add(a, b) { _mm256_add_pd(a, b) }
         sub(a, b) { _mm256_sub_pd(a, b) }
@@ -219,15 +179,16 @@ impl Memory<f32> for F64x4 {
 
     #[inline(always)]
     fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
-        Self(avx2!(isa, (packed: __m128 = bytemuck::cast(*packed)) -> __m256d {
+        Self(avx2!(isa, (packed: __m128 = reinterpret!(*packed, [f32; 4] => __m128)) -> __m256d {
             _mm256_cvtps_pd(packed)
         }))
     }
     #[inline(always)]
     fn pack(self, packed: &mut Self::Packed) {
-        *packed = bytemuck::cast(avx2!(self, (value: __m256d = self.0) -> __m128 {
+        let narrow = avx2!(self, (value: __m256d = self.0) -> __m128 {
             _mm256_cvtpd_ps(value)
-        }));
+        });
+        *packed = reinterpret!(narrow, __m128 => [f32; 4]);
     }
 }
 

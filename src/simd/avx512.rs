@@ -1,7 +1,7 @@
 //! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
 use super::refine::{self, Refine};
-use super::token::{Proof, intrinsics};
+use super::token::{Proof, intrinsics, memory, reinterpret};
 use super::{Avx512, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
 use crate::float::Bf16;
 use std::arch::x86_64::*;
@@ -12,9 +12,10 @@ macro_rules! avx512 {
         #[inline]
         #[target_feature(enable = "avx512f")]
         fn with_features($($argument: $type),*) -> $result $body
+        let ($($argument,)*) = ($($value,)*);
         Proof::<Avx512>::proves($proof);
         // SAFETY: the proof exists only where `Avx512::detect` found avx512f, the one feature needed.
-        unsafe { with_features($($value),*) }
+        unsafe { with_features($($argument),*) }
     }};
 }
 
@@ -35,11 +36,12 @@ impl Simd for Avx512 {
 
 /// Writes a register past the caches if the memory, of its size, is aligned to it.
 #[inline(always)]
-fn stream<T>(proof: impl Proof<Avx512>, register: __m512i, lanes: &mut T) -> bool {
-    const { assert!(size_of::<T>() == size_of::<__m512i>()) };
+fn stream<R: bytemuck::Pod, T>(proof: impl Proof<Avx512>, register: R, lanes: &mut T) -> bool {
+    const { assert!(size_of::<T>() == size_of::<R>() && size_of::<R>() == size_of::<__m512i>()) };
     let address = std::ptr::from_mut(lanes).cast::<__m512i>();
     let aligned = address.is_aligned();
     if aligned {
+        let register = bytemuck::cast(register);
         avx512!(proof, (address: *mut __m512i = address, register: __m512i = register) -> () {
             // SAFETY: the address comes from a reference to as many bytes, and is aligned.
             unsafe { _mm512_stream_si512(address, register) }
@@ -75,29 +77,7 @@ pub struct F32x16(__m512);
 impl Proof<Avx512> for F32x16 {}
 
 impl Vector for F32x16 {
-    type Element = f32;
-    type Isa = Avx512;
-    type Lanes = [f32; 16];
-
-    #[inline(always)]
-    fn splat(isa: Avx512, value: f32) -> Self {
-        Self::load(isa, &[value; 16])
-    }
-    #[inline(always)]
-    fn load(_: Avx512, lanes: &Self::Lanes) -> Self {
-        Self(bytemuck::cast(*lanes))
-    }
-    #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = bytemuck::cast(self.0);
-    }
-    // The ordering of the write is the business of the `Streaming` value, which outlives it.
-    #[inline(always)]
-    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        if !stream(self, bytemuck::cast(self.0), lanes) {
-            self.store(lanes);
-        }
-    }
+    memory!(Avx512, [f32; 16], __m512, stream);
     // The maximum and the minimum are their second operand where one is NaN.
     intrinsics! { avx512, __m512:
         add(a, b) { _mm512_add_ps(a, b) }
@@ -161,13 +141,15 @@ impl Memory<Bf16> for F32x16 {
 
     #[inline(always)]
     fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
-        Self(avx512!(isa, (upper: __m256i = bytemuck::cast(*packed)) -> __m512 {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)))
-        }))
+        Self(
+            avx512!(isa, (upper: __m256i = reinterpret!(*packed, [Bf16; 16] => __m256i)) -> __m512 {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)))
+            }),
+        )
     }
     #[inline(always)]
     fn pack(self, packed: &mut Self::Packed) {
-        *packed = bytemuck::cast(avx512!(self, (value: __m512 = self.0) -> __m256i {
+        let bits = avx512!(self, (value: __m512 = self.0) -> __m256i {
             let bits = _mm512_castps_si512(value);
             let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let almost_half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
@@ -175,7 +157,8 @@ impl Memory<Bf16> for F32x16 {
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
             let rounded = _mm512_mask_blend_epi32(nan, _mm512_add_epi32(bits, almost_half), quiet);
             _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
-        }));
+        });
+        *packed = reinterpret!(bits, __m256i => [Bf16; 16]);
     }
 }
 
@@ -186,28 +169,7 @@ pub struct F64x8(__m512d);
 impl Proof<Avx512> for F64x8 {}
 
 impl Vector for F64x8 {
-    type Element = f64;
-    type Isa = Avx512;
-    type Lanes = [f64; 8];
-
-    #[inline(always)]
-    fn splat(isa: Avx512, value: f64) -> Self {
-        Self::load(isa, &[value; 8])
-    }
-    #[inline(always)]
-    fn load(_: Avx512, lanes: &Self::Lanes) -> Self {
-        Self(bytemuck::cast(*lanes))
-    }
-    #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = bytemuck::cast(self.0);
-    }
-    #[inline(always)]
-    fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
-        if !stream(self, bytemuck::cast(self.0), lanes) {
-            self.store(lanes);
-        }
-    }
+    memory!(Avx512, [f64; 8], __m512d, stream);
     intrinsics! { avx512, __m512d:
         add(a, b) { _mm512_add_pd(a, b) }
         sub(a, b) { _mm512_sub_pd(a, b) }
@@ -269,15 +231,16 @@ impl Memory<f32> for F64x8 {
 
     #[inline(always)]
     fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
-        Self(avx512!(isa, (packed: __m256 = bytemuck::cast(*packed)) -> __m512d {
+        Self(avx512!(isa, (packed: __m256 = reinterpret!(*packed, [f32; 8] => __m256)) -> __m512d {
             _mm512_cvtps_pd(packed)
         }))
     }
     #[inline(always)]
     fn pack(self, packed: &mut Self::Packed) {
-        *packed = bytemuck::cast(avx512!(self, (value: __m512d = self.0) -> __m256 {
+        let narrow = avx512!(self, (value: __m512d = self.0) -> __m256 {
             _mm512_cvtpd_ps(value)
-        }));
+        });
+        *packed = reinterpret!(narrow, __m256 => [f32; 8]);
     }
 }
 

@@ -47,3 +47,46 @@ macro_rules! intrinsics {
     )*};
 }
 pub(super) use intrinsics;
+
+/// The bits of a plain value as another one of the same size. (`bytemuck::cast` goes through memory in a
+/// build with debug assertions.)
+macro_rules! reinterpret {
+    ($value:expr, $from:ty => $to:ty) => {{
+        const fn plain<T: bytemuck::Pod>() {}
+        plain::<$from>();
+        plain::<$to>();
+        // SAFETY: both are plain data, of which all bits are valid; `transmute` checks the size.
+        unsafe { std::mem::transmute::<$from, $to>($value) }
+    }};
+}
+pub(super) use reinterpret;
+
+/// The memory of a register of raw registers `$raw`, with `$stream` to write past the caches.
+macro_rules! memory {
+    ($isa:ty, [$element:ty; $lanes:literal], $raw:ty, $stream:ident) => {
+        type Element = $element;
+        type Isa = $isa;
+        type Lanes = [$element; $lanes];
+
+        #[inline(always)]
+        fn splat(isa: $isa, value: $element) -> Self {
+            Self::load(isa, &[value; $lanes])
+        }
+        #[inline(always)]
+        fn load(_: $isa, lanes: &Self::Lanes) -> Self {
+            Self(reinterpret!(*lanes, [$element; $lanes] => $raw))
+        }
+        #[inline(always)]
+        fn store(self, lanes: &mut Self::Lanes) {
+            *lanes = reinterpret!(self.0, $raw => [$element; $lanes]);
+        }
+        // The ordering of the write is the business of the `Streaming` value, which outlives it.
+        #[inline(always)]
+        fn stream(self, lanes: &mut Self::Lanes, _: &Streaming) {
+            if !$stream(self, self.0, lanes) {
+                self.store(lanes);
+            }
+        }
+    };
+}
+pub(super) use memory;
