@@ -153,6 +153,33 @@ fn descend_in_a_forked_process() {
     });
 }
 
+/// A tensor that takes its time to say where it is, on the threads of the pool.
+struct Busy(Vec<f32>);
+
+impl AsMut<[f32]> for Busy {
+    fn as_mut(&mut self) -> &mut [f32] {
+        (0..64).into_par_iter().for_each(|_| {
+            std::hint::black_box((0..2000).sum::<usize>());
+        });
+        &mut self.0
+    }
+}
+
+#[test]
+fn step_of_tensors_that_use_the_pool() {
+    in_own_process("step_of_tensors_that_use_the_pool", &[], || {
+        let mut model: Vec<Busy> = (0..20).map(|_| Busy(parameters(SPLIT / 8))).collect();
+        let gradients = vec![vec![4.0; SPLIT / 8]; 20];
+        let mut optimizer = Optimizer::builder(Rule::sgd(0.25)).build().unwrap();
+        pool(8).install(|| {
+            for _ in 0..100 {
+                optimizer.step(&mut model, &gradients).unwrap();
+            }
+        });
+        assert!(model.iter().flat_map(|tensor| &tensor.0).all(|&x| x == -100.0));
+    });
+}
+
 /// A process may have no more threads, here since none can have as large a stack: rayon panics then.
 #[test]
 #[cfg(target_pointer_width = "64")]
