@@ -119,7 +119,7 @@ fn descend_while_the_pool_sleeps() {
         descend(&mut x, 3);
         gate.wait();
         // The helpers that come now find the work done; and others after them work as ever.
-        descend(&mut x, 100);
+        descend(&mut x, 20);
     });
 }
 
