@@ -62,22 +62,6 @@ pub enum Error {
         /// The element.
         given: String,
     },
-    /// A candidate of a search failed on a fold.
-    FailedFit {
-        /// The place of the candidate.
-        candidate: usize,
-        /// The place of the fold.
-        fold: usize,
-        /// What went wrong.
-        problem: String,
-    },
-    /// The journal of a search cannot be read or written, or is that of another search.
-    Journal {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// A saved state cannot be restored.
     InvalidState {
         /// What is wrong with it.
@@ -135,12 +119,6 @@ impl fmt::Display for Error {
                 f,
                 "element {index} of the gradient of tensor {tensor} is {given}; allowed: finite numbers"
             ),
-            Self::FailedFit { candidate, fold, problem } => {
-                write!(f, "candidate {candidate} failed on fold {fold}: {problem}")
-            }
-            Self::Journal { file, problem } => {
-                write!(f, "the journal {file} cannot be used: {problem}")
-            }
             Self::InvalidState { problem } => {
                 write!(f, "the optimizer's state cannot be restored: {problem}")
             }

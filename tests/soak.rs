@@ -8,9 +8,9 @@ mod support;
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use rootstep::learning_rate::{Fold, KFold, Search, search};
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
-use rootstep::{Error, Executor, reference};
+use rootstep::{Executor, reference};
+use rootstep_tuning::{Error, Fold, KFold, Search, search};
 use specified::{Common, Specified};
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -331,7 +331,7 @@ impl World {
                 },
             )
             .expect_err("a function panicked");
-        let Error::FailedFit { candidate, fold, ref problem } = error else {
+        let Error::FailedFit { candidate, fold, ref problem, .. } = error else {
             panic!("{error}");
         };
         assert_eq!(bad.first(), Some(&(candidate, fold)), "{error}, but the bad ones are {bad:?}");

@@ -6,27 +6,67 @@
 
 mod streams;
 
-use clap::Parser;
 use rootstep::{Executor, Level};
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 use streams::{Row, of_all_f32, of_operations, of_optimizer, published};
 
-/// Prints the digests of the results on this machine, and compares them with the published ones.
-#[derive(Debug, Parser)]
-struct Arguments {
-    /// The instruction set; by default the one that `ROOTSTEP_LEVEL` names, or the best one
-    #[arg(long)]
-    level: Option<Level>,
+const HELP: &str = "\
+Prints the digests of the results on this machine, and compares them with the published ones
 
-    /// Without the row of all 2^32 f32
-    #[arg(long)]
+Usage: digest [OPTIONS]
+
+Options:
+      --level <LEVEL>  The instruction set; by default the one that `ROOTSTEP_LEVEL` names, or the best one
+      --quick          Without the row of all 2^32 f32
+  -h, --help           Print help";
+
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Arguments {
+    level: Option<Level>,
     quick: bool,
+    help: bool,
+}
+
+impl Arguments {
+    /// By hand: a library for it would be one more to build for every test.
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut arguments = Self::default();
+        while let Some(word) = words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (word.as_str(), None),
+            };
+            match (name, &value) {
+                ("--level", _) => {
+                    let level = value.or_else(|| words.next());
+                    let level = level.ok_or("a value is required for '--level <LEVEL>'")?;
+                    arguments.level = Some(level.parse()?);
+                }
+                ("--quick", None) => arguments.quick = true,
+                ("-h" | "--help", None) => arguments.help = true,
+                _ => return Err(format!("unexpected argument '{word}'; try '--help'").into()),
+            }
+        }
+        Ok(arguments)
+    }
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(Arguments { help: true, .. }) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
