@@ -1,8 +1,10 @@
 //! Threads change nothing: the same bits for any number of them, in the caller's own pool.
 
-use crate::support::{Float, Operation, check, long_length, random_values};
+mod support;
+
 use rayon::ThreadPoolBuilder;
 use rootstep::{Executor, Level};
+use support::{Float, Operation, check, long_length, random_values};
 
 fn same_bits_for_any_number_of_threads<T: Float>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);

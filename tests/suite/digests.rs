@@ -1,6 +1,6 @@
 //! The published digests are those of every level, serial and parallel, and of the specification.
 
-#[path = "../../examples/digest/streams.rs"]
+#[path = "../support/streams.rs"]
 mod streams;
 
 use crate::support::executors;

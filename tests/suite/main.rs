@@ -1,10 +1,12 @@
 //! The tests of the library, in one program: each that is built takes a first `cargo test` some seconds more.
-//! (What starts the global pool, and what measures the memory of its process, are programs of their own.)
+//! (Two need a process of their own: in one of them the global pool must start, in the other it must not.)
 //!
 //! `cargo test --test suite kernels::` runs those of `kernels.rs`.
 
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/specified.rs"]
+mod specified;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -16,7 +18,7 @@ mod level;
 mod optimizer;
 #[cfg(all(feature = "half", feature = "safetensors", feature = "serde"))]
 mod optimizer_state;
-#[cfg(feature = "rayon")]
-mod parallel;
 mod schedules;
+#[cfg(feature = "rayon")]
+mod soak;
 mod tensors;

@@ -1,14 +1,11 @@
 //! `Optimizer`: the bits of `reference::step` for every rule, at every level, length and offset, on
 //! any number of threads; and what happens to bad input.
 
-#[path = "../support/specified.rs"]
-mod specified;
-
+use crate::specified::{Common, Specified};
 use crate::support::{self, Float, Guarded, executors, random_values, same};
 use proptest::prelude::*;
 use rootstep::optimizer::{Builder, MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Error, Executor};
-use specified::{Common, Specified};
 
 const POWERS: [Power; 6] = [
     Power::Zero,

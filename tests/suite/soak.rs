@@ -1,17 +1,19 @@
 //! A long time of everything at once: operations, steps and searches of all sizes, from several threads,
 //! in pools within pools, with panics in the caller's functions among them. Each result has the bits of
 //! `reference`, nothing hangs, and memory stays where it is.
+//!
+//! The long run measures the memory of its process: it is to be run by itself.
 
-#[path = "support/specified.rs"]
-mod specified;
-mod support;
-
+use crate::specified::{Common, Specified};
+use crate::support::{
+    Float, Operation, check, executors, long_length, random_bits, random_values, same,
+    same_inspection,
+};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Executor, reference};
 use rootstep_tuning::{Error, Fold, KFold, Search, search};
-use specified::{Common, Specified};
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,10 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{
-    Float, Operation, check, executors, long_length, random_bits, random_values, same,
-    same_inspection,
-};
 
 /// Threads that call at the same time.
 const USERS: usize = 4;

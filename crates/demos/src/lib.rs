@@ -1,4 +1,4 @@
-//! What the demonstrations share. They are programs: `iris`, `digits` and `schedules`, in `src/bin`.
+//! What the demonstrations share. They are programs: `iris`, `digits`, `schedules` and `digest`, in `src/bin`.
 
 #[cfg(feature = "plot")]
 pub mod picture;

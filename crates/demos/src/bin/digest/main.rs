@@ -1,72 +1,55 @@
 //! Does this machine give the same bits? Prints the SHA-256 digests of what every operation and every
 //! rule of the optimizer make of fixed streams of numbers, as a table, and says whether they are the
-//! published ones. `streams.rs` has what is computed.
+//! published ones. `tests/support/streams.rs` of rootstep has what is computed.
 //!
-//! `cargo run --release --example digest` (with `--features half` for the rows of bf16)
+//! `cargo run --release -p rootstep-demos --features digest --bin digest`
 
+#[path = "../../../../../tests/support/streams.rs"]
 mod streams;
 
+use clap::{Arg, ArgAction, Command, value_parser};
 use rootstep::{Executor, Level};
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 use streams::{Row, of_all_f32, of_operations, of_optimizer, published};
 
-const HELP: &str = "\
-Prints the digests of the results on this machine, and compares them with the published ones
-
-Usage: digest [OPTIONS]
-
-Options:
-      --level <LEVEL>  The instruction set; by default the one that `ROOTSTEP_LEVEL` names, or the best one
-      --quick          Without the row of all 2^32 f32
-  -h, --help           Print help";
-
-/// What is asked for.
-#[derive(Debug, Default)]
+/// What is asked for; the command line says the same in its help.
+#[derive(Debug)]
 struct Arguments {
     level: Option<Level>,
     quick: bool,
-    help: bool,
 }
 
 impl Arguments {
-    /// By hand: a library for it would be one more to build for every test.
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut arguments = Self::default();
-        while let Some(word) = words.next() {
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (word.as_str(), None),
-            };
-            match (name, &value) {
-                ("--level", _) => {
-                    let level = value.or_else(|| words.next());
-                    let level = level.ok_or("a value is required for '--level <LEVEL>'")?;
-                    arguments.level = Some(level.parse()?);
-                }
-                ("--quick", None) => arguments.quick = true,
-                ("-h" | "--help", None) => arguments.help = true,
-                _ => return Err(format!("unexpected argument '{word}'; try '--help'").into()),
-            }
-        }
-        Ok(arguments)
+    /// Those of the process. Where they are wrong, or ask for help, it ends here.
+    fn parse() -> Self {
+        let mut matches = Command::new("digest")
+            .about(
+                "Prints the digests of the results on this machine, and compares them with the \
+                 published ones",
+            )
+            .args([
+                Arg::new("level")
+                    .long("level")
+                    .value_name("LEVEL")
+                    .help(
+                        "The instruction set; by default the one that `ROOTSTEP_LEVEL` names, or the \
+                         best one",
+                    )
+                    .value_parser(value_parser!(Level)),
+                Arg::new("quick")
+                    .long("quick")
+                    .help("Without the row of all 2^32 f32")
+                    .action(ArgAction::SetTrue),
+            ])
+            .get_matches();
+        Self { level: matches.remove_one("level"), quick: matches.get_flag("quick") }
     }
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(Arguments { help: true, .. }) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
+    match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
