@@ -1,5 +1,4 @@
 //! The tests of the library, in one program: each that is built takes a first `cargo test` some seconds more.
-//! (Two need a process of their own: in one of them the global pool must start, in the other it must not.)
 //!
 //! `cargo test --test suite kernels::` runs those of `kernels.rs`.
 
@@ -10,7 +9,11 @@ mod specified;
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "rayon")]
+mod alone;
 mod digests;
+#[cfg(feature = "rayon")]
+mod global_pool;
 #[cfg(feature = "rayon")]
 mod inspect;
 mod kernels;
@@ -18,6 +21,8 @@ mod level;
 mod optimizer;
 #[cfg(all(feature = "half", feature = "safetensors", feature = "serde"))]
 mod optimizer_state;
+#[cfg(feature = "rayon")]
+mod parallel;
 mod schedules;
 #[cfg(feature = "rayon")]
 mod soak;

@@ -1,10 +1,9 @@
 //! Threads change nothing: the same bits for any number of them, in the caller's own pool.
 
-mod support;
-
+use crate::alone;
+use crate::support::{Float, Operation, check, long_length, random_values};
 use rayon::ThreadPoolBuilder;
 use rootstep::{Executor, Level};
-use support::{Float, Operation, check, long_length, random_values};
 
 fn same_bits_for_any_number_of_threads<T: Float>() {
     let rate = T::from_random(0x3fb9_9999_9999_999a);
@@ -32,9 +31,15 @@ fn same_bits_for_any_number_of_threads_f64() {
     same_bits_for_any_number_of_threads::<f64>();
 }
 
+#[test]
+fn the_global_pool_is_not_started() {
+    alone::run("parallel::the_callers_pool_is_used");
+}
+
 /// A call inside `pool.install` starts nothing in the global pool, and works from within a task. A serial
 /// call starts nothing anywhere.
 #[test]
+#[ignore = "run by the_global_pool_is_not_started, in a process of its own"]
 fn the_callers_pool_is_used() {
     let pool = ThreadPoolBuilder::new()
         .num_threads(2)

@@ -2,13 +2,18 @@
 //! `parallel.rs` could pass on slices that are not split at all. A process of its own, since the
 //! global pool starts once.
 
-mod support;
-
+use crate::alone;
+use crate::support::{Operation, check, long_length, random_values};
 use rayon::ThreadPoolBuilder;
 use rootstep::Executor;
-use support::{Operation, check, long_length, random_values};
 
 #[test]
+fn the_global_pool_is_started() {
+    alone::run("global_pool::a_long_slice_starts_the_global_pool");
+}
+
+#[test]
+#[ignore = "run by the_global_pool_is_started, in a process of its own"]
 fn a_long_slice_starts_the_global_pool() {
     let x = random_values::<f32>(long_length::<f32>(), 14);
     let g = random_values::<f32>(long_length::<f32>(), 15);
