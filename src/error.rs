@@ -68,24 +68,6 @@ pub enum Error {
         /// The element.
         given: String,
     },
-    /// A candidate of a search failed on a fold.
-    #[non_exhaustive]
-    FailedFit {
-        /// The index of the candidate.
-        candidate: usize,
-        /// The index of the fold.
-        fold: usize,
-        /// What went wrong.
-        problem: String,
-    },
-    /// The journal of a search cannot be read or written, or is that of another search.
-    #[non_exhaustive]
-    Journal {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        problem: String,
-    },
     /// The momentum of a tensor does not fit its step or its parameters.
     #[non_exhaustive]
     InvalidMomentum {
@@ -152,12 +134,6 @@ impl fmt::Display for Error {
                 f,
                 "element {index} of the gradient of tensor {tensor} is {given}; allowed: finite numbers"
             ),
-            Self::FailedFit { candidate, fold, problem } => {
-                write!(f, "candidate {candidate} failed on fold {fold}: {problem}")
-            }
-            Self::Journal { file, problem } => {
-                write!(f, "the journal {file} cannot be used: {problem}")
-            }
             Self::InvalidMomentum { tensor, problem } => {
                 write!(f, "the momentum of tensor {tensor} does not fit: {problem}")
             }

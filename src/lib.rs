@@ -23,11 +23,11 @@
 //!
 //! [`inspect`] reads gradients: their norm, the largest magnitude, and what is not finite.
 //! [`optimizer`] takes whole steps with it: momentum, weight decay, clipping, groups of parameters,
-//! and other powers than the square root, in one pass over the model.
+//! other powers than the square root, in one pass over the model, and schedules of the learning rate.
+//! The package `rootstep-tuning` searches for that rate.
 //!
 //! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
-#![cfg_attr(feature = "learning-rate", doc = include_str!("learning_rate/overview.md"))]
 //!
 //! # What is guaranteed
 //!
@@ -64,10 +64,7 @@
 //! # Features
 //!
 //! - `rayon` (default): long slices over several threads.
-//! - `learning-rate` (default): the module `learning_rate`.
-//! - `journal`: searches that go on where they were interrupted.
-//! - `csv`: the table of a search as CSV.
-//! - `serde`: the rules and the state of an optimizer can be serialised.
+//! - `serde`: the rules, the schedules and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.
 
 #[allow(
@@ -83,8 +80,6 @@ mod float;
 mod format;
 mod inspection;
 mod kernels;
-#[cfg(feature = "learning-rate")]
-pub mod learning_rate;
 mod level;
 pub mod optimizer;
 #[cfg(doc)]

@@ -32,16 +32,3 @@ pub(crate) fn below_one<T: Float>(setting: &'static str, value: f64) -> Result<(
     }
     Err(Error::invalid(setting, value, "0 or more, below 1"))
 }
-
-/// `least` or more.
-#[cfg(feature = "learning-rate")]
-pub(crate) fn at_least<N: Copy + PartialOrd + std::fmt::Display>(
-    setting: &'static str,
-    given: N,
-    least: N,
-) -> Result<(), Error> {
-    if given < least {
-        return Err(Error::invalid(setting, given, format!("at least {least}")));
-    }
-    Ok(())
-}

@@ -1,11 +1,14 @@
 //! What the benches share: the operations as data, the loops that they are measured against, and
 //! the sizes.
 
+#![allow(missing_docs, reason = "no one else reads it")]
+
 mod compiled;
 #[allow(dead_code, unused_imports, reason = "the crate uses the rest")]
 #[path = "../../src/float.rs"]
 mod float;
 #[allow(dead_code, unused_imports, reason = "the crate uses the rest")]
+#[allow(unsafe_code, reason = "the registers of the crate, as they are there")]
 #[path = "../../src/simd/mod.rs"]
 mod simd;
 

@@ -4,11 +4,11 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use rootstep::Error;
-use rootstep::learning_rate::{
-    Plateau, RangeTest, Schedule, linear_grid, log_uniform, logarithmic_grid, product, uniform,
-};
+use rootstep::optimizer::{Plateau, Schedule};
 use rootstep_fuzz::number::Number;
+use rootstep_tuning::{
+    Error, RangeTest, linear_grid, log_uniform, logarithmic_grid, product, uniform,
+};
 
 #[derive(Debug, Arbitrary)]
 enum Case {
@@ -205,7 +205,7 @@ fn check_random(
         Ok(values) => {
             assert!(allowed && values.len() == count, "accepted: {count} from {from} to {to}");
             assert!(values.iter().all(|value| (from..=to).contains(value)), "{values:?}");
-            assert_eq!(draw(), Ok(values), "the same seed");
+            assert_eq!(draw().ok(), Some(values), "the same seed");
         }
         Err(Error::InvalidSetting { .. }) => {
             assert!(!allowed, "refused: {count} from {from} to {to}");
@@ -312,7 +312,7 @@ impl Kind {
                 Some((schedule, range))
             }
             Err(error) => {
-                assert!(matches!(error, Error::InvalidSetting { .. }), "{error:?}");
+                assert!(matches!(error, rootstep::Error::InvalidSetting { .. }), "{error:?}");
                 None
             }
         }

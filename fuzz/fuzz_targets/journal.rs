@@ -6,10 +6,9 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use rootstep::Error;
-use rootstep::learning_rate::{Fold, KFold, OnFailure, Row, Search, SearchResults};
 use rootstep_fuzz::edits::{Edit, edited};
 use rootstep_fuzz::temporary::Temporary;
+use rootstep_tuning::{Error, Fold, KFold, OnFailure, Row, Search, SearchResults};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;

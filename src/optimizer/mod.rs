@@ -22,17 +22,20 @@
 //! specification, and the bits are the same on every instruction set and for any number of threads.
 //! An [`Optimizer`] holds a rule for each group of tensors and the momentum of all; what concerns the
 //! gradients of the whole model (their scale, clipping, and what happens if they are not finite) is
-//! set in its [`Builder`].
+//! set in its [`Builder`]. Its learning rate can be [set](Optimizer::set_learning_rate) at every step: a
+//! [`Schedule`] says to what, or a [`Plateau`], from the losses so far.
 
 mod builder;
 mod rule;
 #[cfg(feature = "safetensors")]
 mod safetensors;
+mod schedule;
 mod state;
 
 pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, TensorStep};
 pub use builder::{Builder, NonFinite};
 pub use rule::{MomentumFormat, Rule};
+pub use schedule::{Plateau, Schedule};
 pub use state::{Momentum, State};
 
 use crate::element::Element;

@@ -1,7 +1,6 @@
 //! Tests that end, one way or the other: each in a process of its own, which is stopped when it hangs.
 
-mod process;
-
+use crate::process;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};

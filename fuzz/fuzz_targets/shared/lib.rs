@@ -5,7 +5,7 @@
 
 pub mod call;
 pub mod edits;
-#[path = "../../../examples/iris/data.rs"]
+#[path = "../../../crates/demos/src/bin/iris/data.rs"]
 pub mod iris;
 pub mod number;
 #[path = "../../../tests/support/specified.rs"]

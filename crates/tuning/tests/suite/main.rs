@@ -1,0 +1,15 @@
+//! The tests of the library, in one program.
+
+#[cfg(feature = "journal")]
+#[path = "../../../../tests/support/process.rs"]
+mod process;
+#[cfg(feature = "journal")]
+#[path = "../../../../tests/support/random_bits.rs"]
+mod random_bits;
+#[cfg(feature = "journal")]
+#[path = "../../../../tests/support/temporary.rs"]
+mod temporary;
+
+#[cfg(feature = "journal")]
+mod journal;
+mod search;

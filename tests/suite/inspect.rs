@@ -1,0 +1,133 @@
+//! `inspect`: the findings of `reference::inspect`, bit by bit, at every level and on any number of
+//! threads; and those of a reader who counts on his fingers.
+
+use crate::support::{
+    TestElement, executors, long_length, random_values, same_inspection, unit_values,
+};
+use proptest::prelude::*;
+use rootstep::{Executor, Inspection, inspect, reference};
+use std::iter;
+
+fn check<T: TestElement>(executor: Executor, gradients: &[&[T]]) -> Inspection {
+    let (found, specified) = (executor.inspect(gradients), reference::inspect(gradients));
+    assert!(
+        same_inspection(&found, &specified),
+        "{executor:?} found {found:?}, specified is {specified:?}"
+    );
+    found
+}
+
+/// Finite values of many magnitudes.
+fn finite<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
+    let values = random_values::<T>(2 * length + 100, seed);
+    let finite = values.into_iter().filter(|&value| value * T::default() == T::default());
+    finite.take(length).collect()
+}
+
+/// Values whose squares neither overflow nor underflow: there is nothing to count.
+fn ordinary<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
+    iter::repeat_with(unit_values(seed)).take(length).collect()
+}
+
+fn every_length<T: TestElement>() {
+    for length in (0..70).chain([32_767, 32_768, 32_769, 70_000]) {
+        let values = random_values::<T>(length, 1);
+        for executor in executors() {
+            check(executor, &[&values]);
+            check(executor, &[&values[..length / 3], &[], &values[length / 3..]]);
+            check(executor, &[&finite::<T>(length, 2)]);
+            check(executor, &[&ordinary::<T>(length, 3)]);
+        }
+    }
+}
+
+#[test]
+fn every_length_f32() {
+    every_length::<f32>();
+}
+
+#[test]
+fn every_length_f64() {
+    every_length::<f64>();
+}
+
+/// Long enough to be split, in any number of threads.
+#[test]
+fn any_threads() {
+    let long = finite::<f32>(3 * long_length::<f32>(), 3);
+    let gradients = [&long[..], &long[5..77], &long[7..100_000]];
+    for threads in [1, 2, 3, 8] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for executor in executors() {
+            pool.install(|| check(executor, &gradients));
+        }
+    }
+}
+
+/// The norm is that of arithmetic with more room, also where squares would not fit.
+#[test]
+fn no_norm_overflows_or_underflows() {
+    for exponent in [-1070, -1022, -500, -481, -480, 0, 480, 481, 700, 1000, 1014] {
+        let unit = 2_f64.powi(exponent);
+        for executor in executors() {
+            let values: Vec<f64> = [3.0, -4.0, 12.0].map(|value| value * unit).into();
+            assert_eq!(check(executor, &[&values]).norm, 13.0 * unit, "2^{exponent}");
+            // 3^2 + 4^2 + 12^2, each a thousand times over ten thousand zeros.
+            let long: Vec<f64> = (0..13_000).map(|i| *values.get(i % 13).unwrap_or(&0.0)).collect();
+            let norm = check(executor, &[&long]).norm;
+            let exact = 169_000_f64.sqrt() * unit;
+            assert!(
+                (norm / exact - 1.0).abs() < 1e-14 || exponent == -1070,
+                "2^{exponent}: {norm}"
+            );
+        }
+    }
+    assert_eq!(inspect(&[&[f32::MAX; 4][..]]).norm, 2.0 * f64::from(f32::MAX));
+    assert_eq!(inspect(&[&[f64::MAX; 4][..]]).norm, f64::INFINITY);
+}
+
+#[test]
+fn what_is_not_finite_is_named() {
+    let mut values = [vec![1.0_f32; 10], vec![2.0; 50_000], vec![3.0; 7]];
+    values[1][40_000] = f32::NEG_INFINITY;
+    values[1][45_000] = f32::NAN;
+    values[2][0] = f32::INFINITY;
+    values[0][3] = -0.0;
+    values[2][1] = 1e-40;
+    for executor in executors() {
+        let gradients: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        let found = check(executor, &gradients);
+        assert_eq!(found.first_non_finite, Some((1, 40_000)));
+        assert_eq!((found.nan, found.infinite, found.zero, found.subnormal), (1, 2, 1, 1));
+        assert!(found.norm.is_nan() && found.max_magnitude == f64::INFINITY && !found.is_finite());
+        let found = check(executor, &gradients[..1]);
+        assert_eq!((found.elements, found.norm, found.max_magnitude), (10, 3.0, 1.0));
+        assert!(found.is_finite());
+    }
+}
+
+#[test]
+fn nothing_at_all() {
+    for executor in executors() {
+        assert_eq!(executor.inspect::<f32, Vec<f32>>(&[]), Inspection::default());
+        assert_eq!(executor.inspect(&[Vec::<f64>::new(), Vec::new()]), Inspection::default());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tensors(
+        tensors in prop::collection::vec((0..200_usize, any::<u64>(), any::<bool>()), 0..6),
+        executor in prop::sample::select(executors().collect::<Vec<_>>()),
+    ) {
+        let tensors: Vec<Vec<f64>> = tensors
+            .into_iter()
+            .map(|(length, seed, all)| {
+                if all { random_values(length, seed) } else { finite(length, seed) }
+            })
+            .collect();
+        check(executor, &tensors.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,351 @@
+//! Every operation, at every level and for both element types, gives the bits of `reference`, and
+//! writes nothing else.
+
+#[path = "../support/hard_roots.rs"]
+mod hard_roots;
+
+use crate::support::{Operation, TestElement, check, executors, random_values, same};
+use hard_roots::hard_roots;
+use proptest::prelude::*;
+use rootstep::{Executor, Level};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Every length from nothing to beyond three blocks of four of the widest registers.
+fn every_length<T: TestElement>() {
+    let rate = T::from_random(0x3fb9_9999_9999_999a);
+    for length in 0..=13 * T::LANES + 3 {
+        let x = random_values::<T>(length, 1);
+        let g = random_values::<T>(length, 2);
+        for executor in executors() {
+            for operation in Operation::all(rate) {
+                check(operation, executor, &x, &g, [0; 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_length_f32() {
+    every_length::<f32>();
+}
+
+#[test]
+fn every_length_f64() {
+    every_length::<f64>();
+}
+
+/// Every place of the output within a register, against other places of the inputs.
+fn every_offset<T: TestElement>() {
+    let rate = T::from_random(0x3fb9_9999_9999_999a);
+    for offset in 0..T::LANES {
+        for length in [1, 3, 7, 8, 15, 16, 17, 63, 64, 65, 100, 130] {
+            let x = random_values::<T>(length, 3);
+            let g = random_values::<T>(length, 4);
+            let offsets = [(offset * 5 + 1) % T::LANES, (offset * 3) % T::LANES, offset];
+            for executor in executors() {
+                for operation in Operation::all(rate) {
+                    check(operation, executor, &x, &g, offsets);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_offset_f32() {
+    every_offset::<f32>();
+}
+
+#[test]
+fn every_offset_f64() {
+    every_offset::<f64>();
+}
+
+/// Every pair of special values, with every special scalar.
+fn every_special_value<T: TestElement>() {
+    let special = T::special();
+    let x: Vec<T> = special.iter().flat_map(|&x| vec![x; special.len()]).collect();
+    let g: Vec<T> = special.iter().flat_map(|_| special.clone()).collect();
+    for executor in executors() {
+        for &scalar in &special {
+            for operation in Operation::all(scalar) {
+                check(operation, executor, &x, &g, [0; 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_special_value_f32() {
+    every_special_value::<f32>();
+}
+
+#[test]
+fn every_special_value_f64() {
+    every_special_value::<f64>();
+}
+
+/// Each special value alone, with zeros between, and with one other value among them: a register
+/// takes its roots in one way only if all of its lanes allow it.
+fn every_special_value_in_company<T: TestElement>() {
+    let special = T::special();
+    let one = T::from_random(0x3fb9_9999_9999_999a);
+    let length = 9 * T::LANES + 3;
+    for &value in &special {
+        let alone = vec![value; length];
+        let zeros: Vec<T> =
+            (0..length).map(|i| if i % 3 == 0 { T::default() } else { value }).collect();
+        let mut other = vec![one; length];
+        other.iter_mut().step_by(7).for_each(|other| *other = value);
+        for executor in executors() {
+            for operation in Operation::all(one) {
+                for g in [&alone, &zeros, &other] {
+                    check(operation, executor, g, g, [0; 3]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_special_value_in_company_f32() {
+    every_special_value_in_company::<f32>();
+}
+
+#[test]
+fn every_special_value_in_company_f64() {
+    every_special_value_in_company::<f64>();
+}
+
+/// The roots nearest to a midpoint of two neighbours, at several exponents and at every place within
+/// a block.
+#[test]
+fn hard_roots_f64() {
+    let roots: Vec<f64> = (-1024..=1024).flat_map(|i| hard_roots(8 * i + 1)).collect();
+    assert!(roots.len() > 2000);
+    for exponent in [-1022, -968, -500, -100, -40, 0, 40, 124, 500, 1022] {
+        let values: Vec<f64> = roots.iter().map(|a| a * 2_f64.powi(exponent)).collect();
+        for executor in executors() {
+            for start in (0..4 * f64::LANES).step_by(2) {
+                let g = &values[start..];
+                for operation in [Operation::SignedSqrt, Operation::Descend(0.1)] {
+                    check(operation, executor, g, g, [0; 3]);
+                }
+            }
+        }
+    }
+}
+
+/// A float of any class.
+fn any_float<T: TestElement>() -> impl Strategy<Value = T> {
+    prop_oneof![
+        3 => any::<u64>().prop_map(T::from_random),
+        1 => prop::sample::select(T::special()),
+    ]
+}
+
+/// `x` and `g` of the same length: up to several blocks.
+fn any_slices<T: TestElement>() -> impl Strategy<Value = Vec<(T, T)>> {
+    prop::collection::vec((any_float(), any_float()), 0..20 * T::LANES)
+}
+
+fn any_executor() -> impl Strategy<Value = Executor> {
+    prop::sample::select(executors().collect::<Vec<_>>())
+}
+
+fn any_operation<T: TestElement>() -> impl Strategy<Value = Operation<T>> {
+    (0..5_usize, any_float()).prop_map(|(i, scalar)| Operation::all(scalar)[i])
+}
+
+fn any_offsets<T: TestElement>() -> impl Strategy<Value = [usize; 3]> {
+    prop::array::uniform3(0..T::LANES)
+}
+
+/// Two calls on the parts of a slice give the bits of one call on the whole.
+fn check_split<T: TestElement>(
+    operation: Operation<T>,
+    executor: Executor,
+    slices: Vec<(T, T)>,
+    at: prop::sample::Index,
+) {
+    let (x, g): (Vec<T>, Vec<T>) = slices.into_iter().unzip();
+    let middle = at.index(x.len() + 1);
+    let mut whole = x.clone();
+    operation.call(executor, &x, &g, &mut whole);
+    let mut parts = x.clone();
+    let (front, back) = parts.split_at_mut(middle);
+    operation.call(executor, &x[..middle], &g[..middle], front);
+    operation.call(executor, &x[middle..], &g[middle..], back);
+    assert!(whole.iter().zip(&parts).all(|(&whole, &parts)| same(parts, whole)));
+}
+
+/// A call is quick: many more cases than proptest's default, unless the environment says otherwise.
+fn config() -> ProptestConfig {
+    let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => default,
+        None => ProptestConfig { cases: 2000, ..default },
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_call_f32(
+        operation in any_operation::<f32>(), executor in any_executor(),
+        slices in any_slices::<f32>(), offsets in any_offsets::<f32>(),
+    ) {
+        let (x, g): (Vec<_>, Vec<_>) = slices.into_iter().unzip();
+        check(operation, executor, &x, &g, offsets);
+    }
+
+    #[test]
+    fn any_call_f64(
+        operation in any_operation::<f64>(), executor in any_executor(),
+        slices in any_slices::<f64>(), offsets in any_offsets::<f64>(),
+    ) {
+        let (x, g): (Vec<_>, Vec<_>) = slices.into_iter().unzip();
+        check(operation, executor, &x, &g, offsets);
+    }
+
+    #[test]
+    fn any_split_f32(
+        operation in any_operation::<f32>(), executor in any_executor(),
+        slices in any_slices::<f32>(), at in any::<prop::sample::Index>(),
+    ) {
+        check_split(operation, executor, slices, at);
+    }
+
+    #[test]
+    fn any_split_f64(
+        operation in any_operation::<f64>(), executor in any_executor(),
+        slices in any_slices::<f64>(), at in any::<prop::sample::Index>(),
+    ) {
+        check_split(operation, executor, slices, at);
+    }
+}
+
+/// The functions at the root of the crate are the operations of the same name.
+#[test]
+fn root_functions() {
+    let x = random_values::<f32>(100, 5);
+    let g = random_values::<f32>(100, 6);
+    for operation in Operation::all(0.1) {
+        let mut out = x.clone();
+        match operation {
+            Operation::SignedSqrt => rootstep::signed_sqrt(&g, &mut out),
+            Operation::SignedSqrtInPlace => rootstep::signed_sqrt_in_place(&mut out),
+            Operation::Axpy(alpha) => rootstep::axpy(alpha, &g, &mut out),
+            Operation::Descend(rate) => rootstep::descend(&mut out, &g, rate),
+            Operation::DescendInto(rate) => rootstep::descend_into(&x, &g, rate, &mut out),
+        }
+        for ((&x, &g), &out) in x.iter().zip(&g).zip(&out) {
+            assert!(same(out, operation.specified(x, g)), "{operation:?}");
+        }
+    }
+}
+
+/// A length mismatch panics with both names and lengths, and nothing is written.
+#[test]
+fn length_mismatch() {
+    let before = random_values::<f32>(100, 7);
+    for executor in executors() {
+        for wrong in [0, 1, 99, 101] {
+            let other = vec![1.0_f32; wrong];
+            let attempt = |a: (&str, usize), b: (&str, usize), call: &dyn Fn(&mut [f32])| {
+                let mut out = before.clone();
+                let panic = catch_unwind(AssertUnwindSafe(|| call(&mut out))).unwrap_err();
+                let message = panic.downcast_ref::<String>().expect("a formatted message");
+                let ((a, a_length), (b, b_length)) = (a, b);
+                assert_eq!(
+                    *message,
+                    format!(
+                        "`{a}` has {a_length} elements and `{b}` has {b_length}; \
+                         they must have the same length"
+                    )
+                );
+                assert!(out.iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()));
+            };
+            attempt(("gradient", wrong), ("out", 100), &|out| {
+                executor.signed_sqrt(&other, out);
+            });
+            attempt(("x", wrong), ("y", 100), &|out| {
+                executor.axpy(2.0, &other, out);
+            });
+            attempt(("parameters", 100), ("gradient", wrong), &|out| {
+                executor.descend(out, &other, 0.1);
+            });
+            attempt(("parameters", 100), ("gradient", wrong), &|out| {
+                executor.descend_into(&before, &other, 0.1, out);
+            });
+            attempt(("parameters", wrong), ("out", 100), &|out| {
+                executor.descend_into(&other, &other, 0.1, out);
+            });
+        }
+    }
+}
+
+/// The textbook quotient g / sqrt(|g|) is within one unit in the last place wherever it is finite.
+#[test]
+fn textbook_quotient() {
+    for g in random_values::<f32>(1_000_000, 8) {
+        let quotient = g / g.abs().sqrt();
+        if quotient.is_finite() {
+            let mut root = [g];
+            rootstep::signed_sqrt_in_place(&mut root);
+            assert!(root[0].to_bits().abs_diff(quotient.to_bits()) <= 1, "{g:?}");
+        }
+    }
+    for g in random_values::<f64>(1_000_000, 9) {
+        let quotient = g / g.abs().sqrt();
+        if quotient.is_finite() {
+            let mut root = [g];
+            rootstep::signed_sqrt_in_place(&mut root);
+            assert!(root[0].to_bits().abs_diff(quotient.to_bits()) <= 1, "{g:?}");
+        }
+    }
+}
+
+/// All 2^32 f32, at every level, against the specification and against an oracle that shares no
+/// operation with it: the root in f64, rounded to f32. (53 >= 2*24 + 2 bits make the second
+/// rounding harmless: Figueroa, *When is double rounding innocuous?*, SIGNUM 1995.)
+///
+/// `ROOTSTEP_STRIDE=N` takes every Nth value only, for slow machines.
+#[test]
+#[ignore = "2^32 values a level, twice: a minute each, optimised"]
+fn signed_sqrt_of_every_f32() {
+    const BLOCK: usize = 1 << 16;
+    /// Two registers: of four, some take their roots in one way, some in the other.
+    const SHIFT: usize = 2 * f32::LANES;
+    assert!(!std::hint::black_box(cfg!(debug_assertions)), "run with --release");
+    let stride = std::env::var("ROOTSTEP_STRIDE").map_or(1, |stride| stride.parse().unwrap());
+    let mut values = vec![1.0; SHIFT + BLOCK];
+    let mut out = vec![0.0; SHIFT + BLOCK];
+    for &level in Level::available() {
+        let mut bits = (0..=u32::MAX).step_by(stride);
+        let mut count = 0_u64;
+        loop {
+            let fill = |(value, bits): (&mut f32, u32)| *value = f32::from_bits(bits);
+            let filled = values[SHIFT..].iter_mut().zip(&mut bits).map(fill).count();
+            if filled == 0 {
+                break;
+            }
+            for start in [0, SHIFT] {
+                let values = &values[start..SHIFT + filled];
+                let out = &mut out[start..SHIFT + filled];
+                Executor::new(level).signed_sqrt(values, out);
+                for (&g, &root) in values.iter().zip(&*out) {
+                    #[allow(clippy::cast_possible_truncation, reason = "the rounding is meant")]
+                    let oracle = (f64::from(g).abs().sqrt() as f32).copysign(g);
+                    let specified = rootstep::reference::signed_sqrt(g);
+                    let good = same(root, specified) && same(root, oracle);
+                    assert!(good, "{level} {:#x} gave {:#x}", g.to_bits(), root.to_bits());
+                }
+            }
+            count += filled as u64;
+        }
+        assert_eq!(count, (1_u64 << 32).div_ceil(stride as u64));
+        println!("{level}: {count} values, at two places");
+    }
+}

@@ -1,0 +1,32 @@
+//! The tests of the library, in one program: each that is built takes a first `cargo test` some seconds more.
+//!
+//! `cargo test --test suite kernels::` runs those of `kernels.rs`.
+
+#[cfg(feature = "rayon")]
+#[path = "../support/own_process.rs"]
+mod own_process;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/specified.rs"]
+mod specified;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod digests;
+#[cfg(feature = "rayon")]
+mod global_pool;
+#[cfg(feature = "rayon")]
+mod inspect;
+mod kernels;
+mod level;
+mod optimizer;
+#[cfg(all(feature = "safetensors", feature = "serde"))]
+mod optimizer_state;
+#[cfg(feature = "rayon")]
+mod parallel;
+mod schedules;
+#[cfg(feature = "rayon")]
+mod soak;
+mod tensors;
+#[cfg(feature = "rayon")]
+mod threads;

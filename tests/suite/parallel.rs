@@ -1,0 +1,62 @@
+//! Threads change nothing: the same bits for any number of them, in the caller's own pool.
+
+use crate::own_process::in_own_process;
+use crate::support::{Operation, TestElement, check, long_length, random_values};
+use rayon::ThreadPoolBuilder;
+use rootstep::{Executor, Level};
+
+fn same_bits_for_any_number_of_threads<T: TestElement>() {
+    let rate = T::from_random(0x3fb9_9999_9999_999a);
+    for threads in [1, 2, 3, 8] {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for &level in Level::available() {
+            for (i, operation) in Operation::all(rate).into_iter().enumerate() {
+                let length = long_length::<T>() + i;
+                let x = random_values::<T>(length, 10);
+                let g = random_values::<T>(length, 11);
+                let offsets = [threads % T::LANES, 1, i];
+                pool.install(|| check(operation, Executor::new(level), &x, &g, offsets));
+            }
+        }
+    }
+}
+
+#[test]
+fn same_bits_for_any_number_of_threads_f32() {
+    same_bits_for_any_number_of_threads::<f32>();
+}
+
+#[test]
+fn same_bits_for_any_number_of_threads_f64() {
+    same_bits_for_any_number_of_threads::<f64>();
+}
+
+/// A call inside `pool.install` starts nothing in the global pool, and works from within a task. A serial
+/// call starts nothing anywhere.
+#[test]
+fn the_callers_pool_is_used() {
+    in_own_process("parallel::the_callers_pool_is_used", &[], the_callers_pool_and_no_other);
+}
+
+fn the_callers_pool_and_no_other() {
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(2)
+        .thread_name(|i| format!("mine {i}"))
+        .build()
+        .unwrap();
+    let x = random_values::<f32>(long_length::<f32>(), 12);
+    let g = random_values::<f32>(long_length::<f32>(), 13);
+    let call = || check(Operation::Descend(0.1), Executor::default(), &x, &g, [0; 3]);
+    pool.install(|| rayon::join(call, call));
+    let mut out = x.clone();
+    pool.install(|| Executor::default().descend(&mut out, &g, 0.1));
+
+    let serial = Executor::default().serial();
+    for operation in Operation::all(0.1) {
+        check(operation, serial, &x, &g, [0; 3]);
+    }
+    serial.descend_all(&mut [&mut out], &[&g], 0.1);
+    assert_eq!(serial.inspect(&[&g]).elements, g.len() as u64);
+    let global_pool_is_mine = ThreadPoolBuilder::new().num_threads(1).build_global();
+    assert!(global_pool_is_mine.is_ok(), "a call started the global pool");
+}
