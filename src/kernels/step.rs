@@ -112,17 +112,18 @@ impl<X: Stored> Kernel for StepPart<'_, X> {
     fn call<S: Simd>(self, isa: S) {
         let Self { step: operation, parameters: output, gradient, momentum, working_set } = self;
         let inputs = [gradient];
+        // Each is a call, and a frame of its own on the stack.
         match momentum {
             MomentumMut::None => {
                 let states: [&mut [X::Compute]; 0] = [];
-                Update { operation, output, states, inputs, working_set }.call(isa);
+                isa.run(Update { operation, output, states, inputs, working_set });
             }
             MomentumMut::Full(momentum) => {
-                Update { operation, output, states: [momentum], inputs, working_set }.call(isa);
+                isa.run(Update { operation, output, states: [momentum], inputs, working_set });
             }
             MomentumMut::Bf16(momentum) => {
                 let states = [bytemuck::cast_slice_mut::<u16, Bf16>(momentum)];
-                Update { operation, output, states, inputs, working_set }.call(isa);
+                isa.run(Update { operation, output, states, inputs, working_set });
             }
             MomentumMut::Int8 { mut codes, mut scales } => {
                 let mut unpacked = [X::Compute::default(); UNPACKED];
@@ -133,7 +134,6 @@ impl<X: Stored> Kernel for StepPart<'_, X> {
                     let scales = take_front(&mut scales, full.len().div_ceil(INT8_BLOCK));
                     unpack_int8(codes, scales, full);
                     let (states, inputs) = ([&mut *full], [gradient]);
-                    // A call, so that the step is there once.
                     isa.run(Update { operation, output, states, inputs, working_set });
                     pack_int8(full, codes, scales);
                 }

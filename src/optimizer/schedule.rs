@@ -1,6 +1,6 @@
 //! Learning rates that change from step to step.
 
-use crate::Error;
+use crate::error::Error;
 use crate::setting::{below_one, not_negative, positive};
 use std::f64::consts::PI;
 

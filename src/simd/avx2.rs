@@ -137,7 +137,9 @@ impl Vector for F64x4 {
 
     #[inline(always)]
     fn signed_sqrt_refined(self, isa: Avx2) -> Self {
-        refine::signed_sqrt::<_, { refine::F64_STEPS_FROM_AVX2 }>(isa, self)
+        avx2!(self, (isa: Avx2 = isa, g: F64x4 = self) -> F64x4 {
+            refine::signed_sqrt::<_, { refine::F64_STEPS_FROM_AVX2 }>(isa, g)
+        })
     }
 }
 

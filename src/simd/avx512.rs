@@ -99,7 +99,9 @@ impl Vector for F32x16 {
 
     #[inline(always)]
     fn signed_sqrt_refined(self, isa: Avx512) -> Self {
-        refine::signed_sqrt::<_, { refine::F32_STEPS }>(isa, self)
+        avx512!(self, (isa: Avx512 = isa, g: F32x16 = self) -> F32x16 {
+            refine::signed_sqrt::<_, { refine::F32_STEPS }>(isa, g)
+        })
     }
 }
 
@@ -190,7 +192,9 @@ impl Vector for F64x8 {
 
     #[inline(always)]
     fn signed_sqrt_refined(self, isa: Avx512) -> Self {
-        refine::signed_sqrt::<_, { refine::F64_STEPS }>(isa, self)
+        avx512!(self, (isa: Avx512 = isa, g: F64x8 = self) -> F64x8 {
+            refine::signed_sqrt::<_, { refine::F64_STEPS }>(isa, g)
+        })
     }
 }
 

@@ -15,6 +15,7 @@ mod support;
 mod digests;
 #[cfg(feature = "rayon")]
 mod global_pool;
+mod imports;
 #[cfg(feature = "rayon")]
 mod inspect;
 mod kernels;
