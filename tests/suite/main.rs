@@ -28,6 +28,7 @@ mod parallel;
 mod schedules;
 #[cfg(feature = "rayon")]
 mod soak;
+mod step_all;
 mod tensors;
 #[cfg(feature = "rayon")]
 mod threads;
