@@ -22,12 +22,15 @@
 //! | [`descend`], [`descend_into`], [`descend_all`] | `x - (learning_rate * signed_sqrt(g))` | three times |
 //!
 //! [`inspect`] reads gradients: their norm, the largest magnitude, and what is not finite.
-//! [`optimizer`] takes whole steps with it: momentum, weight decay, clipping, groups of parameters,
-//! other powers than the square root, in one pass over the model, and schedules of the learning rate.
-//! The package `rootstep-tuning` searches for that rate.
-//!
 //! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
+//!
+//! [`optimizer`] takes whole steps: momentum, weight decay, clipping, groups of parameters, other powers
+//! than the square root, in one pass over the model. It has schedules of the learning rate, too.
+//! [`Executor::step`] and [`Executor::step_all`] take the same step without an owner: parameters, gradients
+//! and momentum all stay in memory of the caller's, such as a mapped file (`examples/mapped.rs`).
+//!
+//! The package `rootstep-tuning` searches for the learning rate, by cross-validation or by a range test.
 //!
 //! # What is guaranteed
 //!
@@ -48,8 +51,13 @@
 //!
 //! Each call picks the best instruction set of the machine, and splits slices that are long enough
 //! to gain over the threads of the current rayon pool: the global one, or the caller's own inside
-//! `pool.install(..)`. The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the
-//! instruction set of a process, if the machine has it; it is read once.
+//! `pool.install(..)`. A call waits only for threads that are at work for it, never for a pool that is
+//! blocked. The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the instruction set of a
+//! process. If it names none that the machine has, it is as if it were not set ([`Level::from_env`] gives an
+//! error instead). It is read once.
+//!
+//! The operations are compiled in this crate, not where they are called. To have them fast in a dev build,
+//! optimise this one package: `[profile.dev.package.rootstep]` with `opt-level = 3`.
 //!
 //! # Caveats
 //!
@@ -59,13 +67,15 @@
 //! - The bits are those of the default floating-point environment, the only one in which Rust code
 //!   may run. A thread in which foreign code has changed the rounding mode or switched on
 //!   flush-to-zero is outside the contract.
-//! - 32-bit x86 without SSE2 computes with excess precision, and is not supported.
+//! - 32-bit x86 without SSE2 computes with excess precision, and is not supported. Nor is `no_std`.
 //!
 //! # Features
 //!
 //! - `rayon` (default): long slices over several threads.
 //! - `serde`: the rules, the schedules and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.
+//!
+//! Momentum in bf16 or int8 needs no feature. Rust 1.89 or later.
 
 #[allow(
     unsafe_code,

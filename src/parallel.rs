@@ -14,12 +14,8 @@ mod sync {
     pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 }
 
-/// Outputs of fewer bytes stay on the calling thread.
-///
-/// `cargo bench --bench ratios -- 'parallel / serial'` with a lower threshold, on two threads of a
-/// Zen 3: waking the pool and waiting for it took 15 to 45 µs, so that at 1 MiB an f32 axpy took 1.4
-/// times as long as on one thread (median), at 2 MiB a `signed_sqrt` 1.5 times. At 4 MiB every
-/// operation took 0.6 to 0.96 times as long.
+/// Outputs of fewer bytes, taken together, stay on the calling thread: there, waking the pool and waiting
+/// for it takes longer than its help saves. Measured in docs/performance.md.
 const THRESHOLD_BYTES: usize = 4 << 20;
 
 /// Whether [`run`] gains anything with outputs of `bytes` together.

@@ -139,10 +139,12 @@ impl<I: Iterator<Item: Kernel>> Kernel for Each<I> {
 const BLOCK: usize = 4;
 
 /// How far ahead of the loop to prefetch, where the slices are beyond the caches near the core and a root
-/// delays the loads. (An axpy gains nothing, and nothing gains in the caches.)
+/// delays the loads. (An axpy gains nothing, and nothing gains in the caches.) Measured in
+/// docs/performance.md.
 pub(super) const PREFETCH_AHEAD_BYTES: usize = 2048;
 
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
+/// Measured in docs/performance.md.
 const FAR_BYTES: usize = 16 << 20;
 
 /// A cache line, the unit of transfer to memory.

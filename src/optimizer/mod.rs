@@ -71,7 +71,7 @@ pub struct StepReport {
     /// [skipped](NonFinite::Skip).
     pub taken: bool,
     /// The gradients as they were given, before scaling: inspected if clipping by norm, the policy
-    /// for non-finite gradients or [`Builder::inspect`] asks for it.
+    /// for non-finite gradients or [`Builder::with_inspection`] asks for it.
     pub inspection: Option<Inspection>,
     /// What clipping by norm multiplied the gradients by: 1 if the norm was within the limit.
     pub clip_factor: f64,

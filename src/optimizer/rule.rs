@@ -5,7 +5,7 @@ use crate::float::Float;
 use crate::setting::{below_one, not_negative, positive};
 use crate::step::{Power, PowerOf, Step};
 
-/// How the momentum is kept in memory.
+/// How the momentum is kept in memory. The smaller formats save memory, not time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
