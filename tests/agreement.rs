@@ -3,6 +3,7 @@
 
 mod support;
 
+use rootstep::Float as _;
 use rootstep::optimizer::{Power, Rule, Step};
 use rootstep::reference::step;
 use support::random_bits;
@@ -68,7 +69,8 @@ fn each_step_agrees_within_two_units_in_the_last_place() {
         let (mut worst, mut differing) = (0.0_f32, 0);
         for (k, after) in recorded.chunks(2).enumerate() {
             let numbers = if k == 0 { Step::first(rule) } else { Step::later(rule) }.unwrap();
-            let (momentum, learning_rate) = (rule.momentum as f32, rule.learning_rate as f32);
+            let (momentum, learning_rate) =
+                (f32::from_f64(rule.momentum), f32::from_f64(rule.learning_rate));
             let gradient = values(1000 + k as u64);
             for i in 0..LENGTH {
                 let (new_x, new_m) = step(&numbers, x[i], m[i], gradient[i]);

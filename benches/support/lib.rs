@@ -30,6 +30,7 @@ impl Operation {
     pub const ALL: [Self; 5] =
         [Self::SignedSqrt, Self::SignedSqrtInPlace, Self::Axpy, Self::Descend, Self::DescendInto];
 
+    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::SignedSqrt => "signed_sqrt",
@@ -41,6 +42,7 @@ impl Operation {
     }
 
     /// Slices read or written, each counted once per direction: the traffic in elements.
+    #[must_use]
     pub const fn streams(self) -> usize {
         match self {
             Self::SignedSqrt | Self::SignedSqrtInPlace => 2,
@@ -64,6 +66,7 @@ pub struct Slices<T> {
 
 impl<T: Number> Slices<T> {
     /// Gradients of both signs and of many magnitudes; no zeros.
+    #[must_use]
     pub fn new(length: usize) -> Self {
         let value = |i: usize, multiplier: usize| {
             let bits = (i + 1).wrapping_mul(multiplier) >> 7;

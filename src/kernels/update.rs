@@ -431,7 +431,7 @@ mod tests {
                 2 => -0.0,
                 3 => 1e-40,
                 4 => f64::from(f32::MAX),
-                n => (n as f64 - 20.3) * 10_f64.powi((i % 7) as i32 - 3),
+                n => (n as f64 - 20.3) * [1e-3, 0.1, 1.0, 20.0, 1e3][i % 5],
             })
         };
         let rule = Rule::powerstep(0.3).with_weight_decay(0.1);

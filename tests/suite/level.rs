@@ -124,14 +124,7 @@ fn a_wrong_environment_changes_nothing() {
         assert!(output.status.success(), "{text}");
         let best = Level::detect();
         assert!(text.contains(&format!("level of the process: {best}\n")), "{text}");
-        assert!(
-            text.contains(
-                &format!("asked: Err({:?}", name.parse::<Level>().unwrap_err())
-                    .split('{')
-                    .next()
-                    .unwrap()
-            ),
-            "{text}"
-        );
+        let variant = if name == "avx2" || name == "avx512" { "Unavailable" } else { "Unknown" };
+        assert!(text.contains(&format!("asked: Err({variant}Level")), "{text}");
     }
 }

@@ -37,23 +37,23 @@ impl<T: TestElement> Specified<T> {
         if g.abs() > limit {
             g = limit.copysign(g);
         }
-        let mut d = if rule.power_of == PowerOf::Gradient { self.power(g) } else { g };
+        let mut direction = if rule.power_of == PowerOf::Gradient { self.power(g) } else { g };
         if weight_decay != zero {
-            d = d + weight_decay * x;
+            direction = direction + weight_decay * x;
         }
-        let (mut m, mut u) = (m, d);
+        let (mut m, mut update) = (m, direction);
         if momentum != zero {
             let taken = T::from_f64(if first { 1.0 } else { 1.0 - rule.dampening });
-            m = momentum * (if first { -zero } else { m }) + taken * d;
-            u = if rule.nesterov { d + momentum * m } else { m };
+            m = momentum * (if first { -zero } else { m }) + taken * direction;
+            update = if rule.nesterov { direction + momentum * m } else { m };
         }
         if rule.power_of == PowerOf::Momentum {
-            u = self.power(u);
+            update = self.power(update);
         }
         if decoupled != zero {
-            u = u + decoupled * x;
+            update = update + decoupled * x;
         }
-        (x - rate * u, m)
+        (x - rate * update, m)
     }
 
     fn power(&self, v: T) -> T {
