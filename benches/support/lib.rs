@@ -16,6 +16,15 @@ use compiled::Registers;
 pub use compiled::{autovectorize, streaming_axpy};
 use rootstep::{Element, Executor, Level, reference};
 
+/// Ends the process if `ROOTSTEP_LEVEL` names no instruction set of this machine: the crate would take
+/// another one, and the numbers would be of that.
+pub fn check_level() {
+    if let Err(error) = Level::from_env() {
+        eprintln!("error: ROOTSTEP_LEVEL: {error}");
+        std::process::exit(2);
+    }
+}
+
 /// The operations of the crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
