@@ -1,7 +1,7 @@
 //! What the benches share: the operations as data, the loops that they are measured against, and
 //! the sizes.
 
-#![allow(missing_docs, reason = "no one else reads it")]
+#![allow(missing_docs, clippy::must_use_candidate, reason = "no one else reads it")]
 
 mod compiled;
 #[allow(dead_code, unused_imports, reason = "the crate uses the rest")]
