@@ -68,6 +68,7 @@ fn each_step_agrees_within_two_units_in_the_last_place() {
         let (mut worst, mut differing) = (0.0_f32, 0);
         for (k, after) in recorded.chunks(2).enumerate() {
             let numbers = if k == 0 { Step::first(rule) } else { Step::later(rule) }.unwrap();
+            #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
             let (momentum, learning_rate) = (rule.momentum as f32, rule.learning_rate as f32);
             let gradient = values(1000 + k as u64);
             for i in 0..LENGTH {

@@ -429,7 +429,7 @@ mod tests {
                 2 => -0.0,
                 3 => 1e-40,
                 4 => f64::from(f32::MAX),
-                n => (n as f64 - 20.3) * 10_f64.powi((i % 7) as i32 - 3),
+                n => (n as f64 - 20.3) * [1e-3, 1e-2, 0.1, 1.0, 10.0, 1e2, 1e3][i % 7],
             })
         };
         let rule = Rule::powerstep(0.3).with_weight_decay(0.1);

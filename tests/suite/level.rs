@@ -126,7 +126,7 @@ fn a_wrong_environment_changes_nothing() {
         assert!(text.contains(&format!("level of the process: {best}\n")), "{text}");
         assert!(
             text.contains(
-                &format!("asked: Err({:?}", name.parse::<Level>().unwrap_err())
+                format!("asked: Err({:?}", name.parse::<Level>().unwrap_err())
                     .split('{')
                     .next()
                     .unwrap()
