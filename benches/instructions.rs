@@ -4,12 +4,13 @@
 //! Without arguments it lists the cases. `.ci/instruction-counts` runs each and compares.
 
 use rootstep::{Executor, Level};
-use rootstep_benches::{Number, Operation, Slices};
+use rootstep_benches::{Number, Operation, Slices, check_level};
 
 /// Long enough for blocks, single registers and both kinds of tail.
 const LENGTH: usize = 1021;
 
 fn main() {
+    check_level();
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let (name, repeats) = (args.next(), args.next());
     let repeats = repeats.map_or(1, |repeats| repeats.parse().expect("the repeats are a number"));

@@ -9,7 +9,7 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rootstep::{Executor, Level};
-use rootstep_benches::{Number, Operation, SIZES, Slices};
+use rootstep_benches::{Number, Operation, SIZES, Slices, check_level};
 use std::time::Duration;
 
 fn bench_operation<T: Number>(
@@ -53,6 +53,7 @@ fn bench_type<T: Number>(criterion: &mut Criterion) {
 }
 
 fn main() {
+    check_level();
     let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))

@@ -8,12 +8,13 @@
 
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Executor, Level};
-use rootstep_benches::{Number, Operation, SIZES, Slices, streaming_axpy};
+use rootstep_benches::{Number, Operation, SIZES, Slices, check_level, streaming_axpy};
 use std::cell::{LazyCell, RefCell};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 fn main() {
+    check_level();
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let report = Report { filter };
     println!("levels: {:?}, threads: {}", Level::available(), rayon::current_num_threads());

@@ -1,7 +1,7 @@
 //! What the benches share: the operations as data, the loops that they are measured against, and
 //! the sizes.
 
-#![allow(missing_docs, reason = "no one else reads it")]
+#![allow(missing_docs, clippy::must_use_candidate, reason = "no one else reads it")]
 
 mod compiled;
 #[allow(dead_code, unused_imports, reason = "the crate uses the rest")]
@@ -15,6 +15,15 @@ mod simd;
 use compiled::Registers;
 pub use compiled::{autovectorize, streaming_axpy};
 use rootstep::{Element, Executor, Level, reference};
+
+/// Ends the process if `ROOTSTEP_LEVEL` names no instruction set of this machine: the crate would take
+/// another one, and the numbers would be of that.
+pub fn check_level() {
+    if let Err(error) = Level::from_env() {
+        eprintln!("error: ROOTSTEP_LEVEL: {error}");
+        std::process::exit(2);
+    }
+}
 
 /// The operations of the crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

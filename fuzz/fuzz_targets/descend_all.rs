@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use rootstep::reference;
 use rootstep_fuzz::executor;
 use rootstep_fuzz::number::Number;
-use rootstep_fuzz::support::{TestElement, Guarded, long_length, same};
+use rootstep_fuzz::support::{Guarded, TestElement, long_length, same};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -52,9 +52,9 @@ fn check<T: TestElement>(case: &Case) {
     };
     let (before, gradients) = (guarded(&case.x, 0), guarded(&case.g, 4));
     let mut model = before.clone();
-    let parameters = model.iter_mut().map(Guarded::slice_mut);
-    let mut pairs: Vec<_> = parameters.zip(gradients.iter().map(Guarded::slice)).collect();
-    executor.descend_all(&mut pairs, rate);
+    let mut parameters: Vec<_> = model.iter_mut().map(Guarded::slice_mut).collect();
+    let slices: Vec<_> = gradients.iter().map(Guarded::slice).collect();
+    executor.descend_all(&mut parameters, &slices, rate);
     for (i, after) in model.iter().enumerate() {
         after.assert_intact();
         let elements = before[i].slice().iter().zip(gradients[i].slice()).zip(after.slice());

@@ -10,7 +10,7 @@ use rootstep::{Error, reference};
 use rootstep_fuzz::executor;
 use rootstep_fuzz::number::Number;
 use rootstep_fuzz::specified::{Common, Specified};
-use rootstep_fuzz::support::{TestElement, Guarded, long_length, same, same_inspection};
+use rootstep_fuzz::support::{Guarded, TestElement, long_length, same, same_inspection};
 use rootstep_fuzz::values::Values;
 
 #[derive(Debug, Arbitrary)]
@@ -191,7 +191,7 @@ impl Recipe {
 }
 
 /// An optimizer and its specification, on their way.
-struct Run<'a, T> {
+struct Run<'a, T: TestElement> {
     settings: &'a Settings,
     group_of: Vec<usize>,
     /// With the learning rates as they are now.

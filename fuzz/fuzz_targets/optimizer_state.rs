@@ -124,9 +124,9 @@ fn check<T: TestElement>(case: &Case) {
         // Both fail if the file has tensors of other lengths.
         let result = optimizer.step(&mut parameters[0], &gradients);
         assert_eq!(result, expected.step(&mut parameters[1], &gradients));
-        let [bits, expected_bits] = parameters
-            .each_ref()
-            .map(|tensors| tensors.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>());
+        let [bits, expected_bits] = parameters.each_ref().map(|tensors| {
+            tensors.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>()
+        });
         assert!(bits == expected_bits, "{restored:?}, step {step}");
         assert!(optimizer.state() == expected.state(), "{restored:?}, step {step}");
     }

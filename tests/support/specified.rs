@@ -25,6 +25,7 @@ impl<T: TestElement> Specified<T> {
 
     /// A step on an element, written from the documentation of `reference::step` and of the rule, with
     /// each number rounded here.
+    #[allow(clippy::many_single_char_names, reason = "the names of the specification")]
     fn element(&self, x: T, m: T, g: T, common: Common, clip_factor: f64, first: bool) -> (T, T) {
         let rule = &self.rule;
         let [momentum, weight_decay, decoupled, rate] =

@@ -12,9 +12,6 @@
 
 mod contender;
 mod report;
-#[path = "../../support/mod.rs"]
-#[allow(clippy::inline_always, reason = "as the lints of the crate that it belongs to")]
-mod support;
 mod worker;
 
 use anyhow::{Context, Result, ensure};
@@ -22,9 +19,9 @@ use bytemuck::cast_slice;
 use clap::Parser;
 use contender::Contender;
 use report::{Cell, Report};
+use rootstep_benches::Slices;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use support::Slices;
 
 /// The learning rate of every contender: a step is far from zero and far from the parameters.
 const RATE: f32 = 1e-4;

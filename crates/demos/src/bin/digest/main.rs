@@ -61,7 +61,8 @@ fn main() -> ExitCode {
 
 /// Whether all digests are the published ones.
 fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let level = arguments.level.map_or_else(Level::from_env, Ok)?;
+    let of_process = rootstep_demos::level()?;
+    let level = arguments.level.unwrap_or(of_process);
     let executor = Executor::new(level);
     let published = published();
     let mut different = Vec::new();

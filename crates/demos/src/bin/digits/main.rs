@@ -19,8 +19,8 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use report::{RangeTestPicture, Results};
+use rootstep::Executor;
 use rootstep::optimizer::{Optimizer, Power, Rule};
-use rootstep::{Executor, Level};
 use rootstep_demos::picture::Picture;
 use rootstep_tuning::{Fold, RangeTest, StratifiedHoldOut, logarithmic_grid};
 use std::error::Error;
@@ -104,8 +104,7 @@ fn main() {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
-    Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
+    rootstep_demos::level()?;
     let data = data::digits()?;
     if let Some(file) = &arguments.range_test {
         return range_test(&data, file);

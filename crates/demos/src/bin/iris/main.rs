@@ -16,7 +16,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use data::Data;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Model, STEPS};
-use rootstep::Level;
 use rootstep_tuning::{
     Error, Fold, Progress, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform,
 };
@@ -39,8 +38,7 @@ fn main() {
 
 /// The text to print.
 fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
-    // Asked here, so that a wrong ROOTSTEP_LEVEL is an error like any other.
-    Level::from_env().map_err(|error| format!("ROOTSTEP_LEVEL: {error}"))?;
+    rootstep_demos::level()?;
     check_features(arguments)?;
     let data = match &arguments.data {
         Some(file) => data::open(file, arguments.label.as_deref())?,
