@@ -2,16 +2,19 @@
 //!
 //! The crate shows no one its registers; the benches build the same files once more.
 
-use crate::simd::{Avx2, Avx512, Kernel, Lanes, Portable, Simd, Streaming, Vector};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Kernel, Lanes, Portable, Simd, Streaming, Vector};
 use rootstep::Level;
 
 /// Runs `kernel` compiled for `level`.
 fn run(level: Level, kernel: impl Kernel) {
-    const DETECTED: &str = "a level has been detected";
     match level.name() {
         "portable" => Portable.run(kernel),
-        "avx2" => Avx2::detect().expect(DETECTED).run(kernel),
-        "avx512" => Avx512::detect().expect(DETECTED).run(kernel),
+        #[cfg(target_arch = "x86_64")]
+        "avx2" => Avx2::detect().expect("the level has been detected").run(kernel),
+        #[cfg(target_arch = "x86_64")]
+        "avx512" => Avx512::detect().expect("the level has been detected").run(kernel),
         other => unimplemented!("the level {other}"),
     }
 }
