@@ -23,6 +23,14 @@ use crate::step::TensorStep;
 /// halve(&mut values);
 /// assert_eq!(values, [1.0, -2.0]);
 /// ```
+///
+/// What this crate compiles for each type is called by its own functions alone, which check the lengths:
+///
+/// ```compile_fail
+/// fn unchecked<T: rootstep::Element>(x: &mut [T], g: &[T], rate: T::Compute) {
+///     T::descend(rootstep::Executor::default(), x, g, rate);
+/// }
+/// ```
 pub trait Element: Float + Compiled<Self::Compute> {
     /// The type that results are computed in, and that numbers such as a learning rate are given in.
     type Compute: Float;
@@ -35,38 +43,65 @@ impl Element for f64 {
     type Compute = Self;
 }
 
+/// Whoever has checked the lengths: this crate alone, so that no one else calls what is [`Compiled`].
+#[derive(Debug, Clone, Copy)]
+pub struct Checked(());
+
+impl Checked {
+    pub(crate) const fn lengths() -> Self {
+        Self(())
+    }
+}
+
 /// The functions that this crate compiles for an element type. The lengths of slices are equal.
 pub trait Compiled<C>: Sized {
-    fn signed_sqrt(executor: Executor, gradient: &[Self], out: &mut [Self]);
-    fn signed_sqrt_in_place(executor: Executor, values: &mut [Self]);
-    fn axpy(executor: Executor, alpha: C, x: &[Self], y: &mut [Self]);
-    fn descend(executor: Executor, parameters: &mut [Self], gradient: &[Self], learning_rate: C);
+    fn signed_sqrt(_: Checked, executor: Executor, gradient: &[Self], out: &mut [Self]);
+    fn signed_sqrt_in_place(_: Checked, executor: Executor, values: &mut [Self]);
+    fn axpy(_: Checked, executor: Executor, alpha: C, x: &[Self], y: &mut [Self]);
+    fn descend(
+        _: Checked,
+        executor: Executor,
+        parameters: &mut [Self],
+        gradient: &[Self],
+        learning_rate: C,
+    );
     fn descend_into(
+        _: Checked,
         executor: Executor,
         parameters: &[Self],
         gradient: &[Self],
         learning_rate: C,
         out: &mut [Self],
     );
-    fn descend_all(executor: Executor, tensors: &mut [(&mut [Self], &[Self])], learning_rate: C);
-    fn inspect(executor: Executor, gradients: &[&[Self]]) -> Inspection;
-    fn step_all(executor: Executor, tensors: &mut [TensorStep<'_, Self, C>]) -> Result<(), Error>;
+    fn descend_all(
+        _: Checked,
+        executor: Executor,
+        tensors: &mut [(&mut [Self], &[Self])],
+        learning_rate: C,
+    );
+    fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection;
+    fn step_all(
+        _: Checked,
+        executor: Executor,
+        tensors: &mut [TensorStep<'_, Self, C>],
+    ) -> Result<(), Error>;
 }
 
 /// A generic implementation would be compiled where it is called.
 macro_rules! compile {
     ($($element:ty),*) => {$(
         impl Compiled<$element> for $element {
-            fn signed_sqrt(executor: Executor, gradient: &[Self], out: &mut [Self]) {
+            fn signed_sqrt(_: Checked, executor: Executor, gradient: &[Self], out: &mut [Self]) {
                 executor.update(SignedSqrt, out, [gradient]);
             }
-            fn signed_sqrt_in_place(executor: Executor, values: &mut [Self]) {
+            fn signed_sqrt_in_place(_: Checked, executor: Executor, values: &mut [Self]) {
                 executor.update(SignedSqrtInPlace, values, []);
             }
-            fn axpy(executor: Executor, alpha: $element, x: &[Self], y: &mut [Self]) {
+            fn axpy(_: Checked, executor: Executor, alpha: $element, x: &[Self], y: &mut [Self]) {
                 executor.update(Axpy { alpha }, y, [x]);
             }
             fn descend(
+                _: Checked,
                 executor: Executor,
                 parameters: &mut [Self],
                 gradient: &[Self],
@@ -75,6 +110,7 @@ macro_rules! compile {
                 executor.update(Descend { learning_rate }, parameters, [gradient]);
             }
             fn descend_into(
+                _: Checked,
                 executor: Executor,
                 parameters: &[Self],
                 gradient: &[Self],
@@ -84,16 +120,18 @@ macro_rules! compile {
                 executor.update(DescendInto { learning_rate }, out, [parameters, gradient]);
             }
             fn descend_all(
+                _: Checked,
                 executor: Executor,
                 tensors: &mut [(&mut [Self], &[Self])],
                 learning_rate: $element,
             ) {
                 executor.descend_tensors(tensors, Descend { learning_rate });
             }
-            fn inspect(executor: Executor, gradients: &[&[Self]]) -> Inspection {
+            fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection {
                 executor.inspect_tensors(gradients)
             }
             fn step_all(
+                _: Checked,
                 executor: Executor,
                 tensors: &mut [TensorStep<'_, Self, $element>],
             ) -> Result<(), Error> {

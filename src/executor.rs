@@ -163,7 +163,9 @@ impl Executor {
             scale,
             findings,
         });
-        self.run(gradients.iter().map(|gradient| size_of_val(*gradient)).sum(), parts);
+        // The same gradient may be there many times.
+        let bytes = gradients.iter().map(|gradient| size_of_val(*gradient));
+        self.run(bytes.fold(0, usize::saturating_add), parts);
         let mut whole = (Inspection::default(), 0.0);
         for ((tensor, start, _), block) in blocks().zip(&findings) {
             whole.0.add(tensor, start, &block.inspection);

@@ -1,7 +1,7 @@
 //! The operations on slices, as methods of the executor: they check what they are given, and call what
 //! this crate has compiled for the element type.
 
-use crate::element::Element;
+use crate::element::{Checked, Element};
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::inspection::Inspection;
@@ -13,35 +13,35 @@ impl Executor {
     ///
     /// # Panics
     ///
-    /// If the lengths differ.
+    /// If the lengths differ. Nothing is written then.
     #[inline]
     pub fn signed_sqrt<T: Element>(self, gradient: &[T], out: &mut [T]) {
         assert_same_length("gradient", gradient.len(), "out", out.len());
-        T::signed_sqrt(self, gradient, out);
+        T::signed_sqrt(Checked::lengths(), self, gradient, out);
     }
 
     /// As [`signed_sqrt_in_place`](crate::signed_sqrt_in_place).
     #[inline]
     pub fn signed_sqrt_in_place<T: Element>(self, values: &mut [T]) {
-        T::signed_sqrt_in_place(self, values);
+        T::signed_sqrt_in_place(Checked::lengths(), self, values);
     }
 
     /// As [`axpy`](crate::axpy).
     ///
     /// # Panics
     ///
-    /// If the lengths differ.
+    /// If the lengths differ. Nothing is written then.
     #[inline]
     pub fn axpy<T: Element>(self, alpha: T::Compute, x: &[T], y: &mut [T]) {
         assert_same_length("x", x.len(), "y", y.len());
-        T::axpy(self, alpha, x, y);
+        T::axpy(Checked::lengths(), self, alpha, x, y);
     }
 
     /// As [`descend`](crate::descend).
     ///
     /// # Panics
     ///
-    /// If the lengths differ.
+    /// If the lengths differ. Nothing is written then.
     #[inline]
     pub fn descend<T: Element>(
         self,
@@ -50,14 +50,14 @@ impl Executor {
         learning_rate: T::Compute,
     ) {
         assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
-        T::descend(self, parameters, gradient, learning_rate);
+        T::descend(Checked::lengths(), self, parameters, gradient, learning_rate);
     }
 
     /// As [`descend_into`](crate::descend_into).
     ///
     /// # Panics
     ///
-    /// If the lengths differ.
+    /// If the lengths differ. Nothing is written then.
     #[inline]
     pub fn descend_into<T: Element>(
         self,
@@ -68,7 +68,7 @@ impl Executor {
     ) {
         assert_same_length("parameters", parameters.len(), "gradient", gradient.len());
         assert_same_length("parameters", parameters.len(), "out", out.len());
-        T::descend_into(self, parameters, gradient, learning_rate, out);
+        T::descend_into(Checked::lengths(), self, parameters, gradient, learning_rate, out);
     }
 
     /// As [`descend_all`](crate::descend_all).
@@ -76,6 +76,7 @@ impl Executor {
     /// # Panics
     ///
     /// If there are not as many gradients as tensors of parameters, or the lengths of a pair differ.
+    /// Nothing is written then.
     pub fn descend_all<T, P, G>(
         self,
         parameters: &mut [P],
@@ -103,14 +104,14 @@ impl Executor {
                 );
             }
         }
-        T::descend_all(self, &mut tensors, learning_rate);
+        T::descend_all(Checked::lengths(), self, &mut tensors, learning_rate);
     }
 
     /// As [`inspect`](crate::inspect).
     #[must_use]
     pub fn inspect<T: Element, G: AsRef<[T]>>(self, gradients: &[G]) -> Inspection {
         let gradients: Vec<&[T]> = gradients.iter().map(G::as_ref).collect();
-        T::inspect(self, &gradients)
+        T::inspect(Checked::lengths(), self, &gradients)
     }
 
     /// Takes the step of an optimizer on one tensor, all of it in memory of the caller's: parameters,
@@ -150,7 +151,7 @@ impl Executor {
         momentum: MomentumMut<'_, T::Compute>,
     ) -> Result<(), Error> {
         let mut tensor = TensorStep::new(*step, parameters, gradient, momentum);
-        T::step_all(self, from_mut(&mut tensor))
+        T::step_all(Checked::lengths(), self, from_mut(&mut tensor))
     }
 
     /// Takes the steps of several tensors in one parallel pass: small tensors are not dispatched one by
@@ -182,7 +183,7 @@ impl Executor {
         self,
         tensors: &mut [TensorStep<'_, T, T::Compute>],
     ) -> Result<(), Error> {
-        T::step_all(self, tensors)
+        T::step_all(Checked::lengths(), self, tensors)
     }
 }
 

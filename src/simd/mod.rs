@@ -1,4 +1,4 @@
-//! Instruction sets and their registers: the only place where `unsafe` is allowed.
+//! Instruction sets and their registers: with `parallel/door.rs` the only place where `unsafe` is allowed.
 //!
 //! A [`Simd`] value is a token: it exists only where its instruction set does, so holding one
 //! proves that its instructions may run. A [`Vector`] is one register of such a set; it is made

@@ -90,11 +90,12 @@ struct Tensor<T> {
 
 /// One tensor for each step and format, of lengths in turn.
 fn model<T: TestElement>(lengths: &[usize]) -> Vec<Tensor<T>> {
-    let mut lengths = lengths.iter().copied().cycle();
     let mut tensors = Vec::new();
     for (i, step) in steps::<T>().into_iter().enumerate() {
         for format in 0..4 {
-            let (seed, length) = (1000 * i as u64 + format as u64, lengths.next().unwrap());
+            let seed = 1000 * i as u64 + format as u64;
+            // Each format meets each length.
+            let length = lengths[(5 * i + format) % lengths.len()];
             if step.has_momentum() == (format > 0) || i % 4 == 0 && format > 0 {
                 let x = Guarded::new(&random_values(length, seed), i % T::LANES);
                 let g = Guarded::new(&random_values(length, seed + 100), format % T::LANES);
@@ -129,16 +130,20 @@ fn check<T: TestElement>(executor: Executor, lengths: &[usize]) {
         let new_m = if step.has_momentum() { before.m.kept(new_m) } else { old_m };
         let found_m = after.m.numbers(length);
         for k in 0..length {
-            let context = format!("{executor:?}, tensor {i} of {length}, element {k}, {step:?}");
-            assert!(same(after.x.slice()[k], new_x[k]), "{context}: the parameter");
-            assert!(same(found_m[k], new_m[k]), "{context}: {:?}, not {:?}", found_m[k], new_m[k]);
+            let (x, m) = (after.x.slice()[k], found_m[k]);
+            assert!(
+                same(x, new_x[k]) && same(m, new_m[k]),
+                "{executor:?}, tensor {i} of {length}, element {k}, {step:?}: {x:?} {m:?}, not {:?} {:?}",
+                new_x[k],
+                new_m[k]
+            );
         }
     }
 }
 
 fn every_format<T: TestElement>() {
     for executor in executors() {
-        check::<T>(executor, &[1, 0, 127, 128, 129, 40, 300, 1025]);
+        check::<T>(executor, &[1, 0, 127, 128, 129, 40, 300, 1025, 77]);
     }
 }
 
@@ -155,10 +160,14 @@ fn every_format_f64() {
 #[cfg(feature = "rayon")]
 #[test]
 fn any_threads() {
+    const LONG: [usize; 5] = [170_001, 5, 133_000, 128, 98_777];
+    let elements: usize = model::<f32>(&LONG).iter().map(|tensor| tensor.x.slice().len()).sum();
+    assert!(elements > 1 << 20, "{elements} f32 are not split over threads");
     for threads in [2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for &level in rootstep::Level::available() {
-            pool.install(|| check::<f32>(Executor::new(level), &[70_001, 5, 33_000, 128]));
+            pool.install(|| check::<f32>(Executor::new(level), &LONG));
+            pool.install(|| check::<f64>(Executor::new(level), &LONG));
         }
     }
 }
