@@ -1,5 +1,6 @@
 //! The one error type of the crate.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// What was wrong with a configuration or with data from outside.
@@ -28,11 +29,19 @@ pub enum Error {
     #[non_exhaustive]
     InvalidSetting {
         /// The name of the setting.
-        setting: &'static str,
+        setting: Cow<'static, str>,
         /// The value that was given.
         given: String,
         /// What is allowed.
         allowed: String,
+    },
+    /// A name of a tensor is unknown, or there twice.
+    #[non_exhaustive]
+    TensorName {
+        /// The name that was given.
+        name: String,
+        /// What is wrong with it, and what is allowed.
+        problem: String,
     },
     /// The numbers of tensors do not fit.
     #[non_exhaustive]
@@ -41,7 +50,7 @@ pub enum Error {
         parameters: usize,
         /// How many gradients were given.
         gradients: usize,
-        /// How many there were at the last step.
+        /// How many the optimizer has.
         expected: Option<usize>,
         /// How many the groups of the optimizer name.
         least: usize,
@@ -51,11 +60,13 @@ pub enum Error {
     TensorLength {
         /// The index of the tensor in the model.
         tensor: usize,
+        /// Its name, if the tensors of the optimizer have names.
+        name: Option<String>,
         /// The length of its parameters.
         parameters: usize,
         /// The length of its gradient.
         gradient: usize,
-        /// Its length at the last step.
+        /// Its length at the steps before.
         expected: Option<usize>,
     },
     /// A gradient is NaN or infinite.
@@ -63,6 +74,8 @@ pub enum Error {
     NonFiniteGradient {
         /// The index of the tensor in the model.
         tensor: usize,
+        /// Its name, if the tensors of the optimizer have names.
+        name: Option<String>,
         /// The index of the first such element in the tensor.
         index: usize,
         /// The element.
@@ -73,6 +86,8 @@ pub enum Error {
     InvalidMomentum {
         /// The index of the tensor in the model.
         tensor: usize,
+        /// Its name, if the tensors of the optimizer have names.
+        name: Option<String>,
         /// What is wrong with it, and what is allowed.
         problem: String,
     },
@@ -86,11 +101,15 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn invalid(
-        setting: &'static str,
+        setting: impl Into<Cow<'static, str>>,
         given: impl fmt::Display,
         allowed: impl Into<String>,
     ) -> Self {
-        Self::InvalidSetting { setting, given: given.to_string(), allowed: allowed.into() }
+        Self::InvalidSetting {
+            setting: setting.into(),
+            given: given.to_string(),
+            allowed: allowed.into(),
+        }
     }
 }
 
@@ -117,30 +136,47 @@ impl fmt::Display for Error {
                      many gradients as tensors"
                 )?;
                 match expected {
-                    Some(expected) => write!(f, ", {expected} as at the last step"),
+                    Some(expected) => write!(f, ", {expected} as the optimizer has"),
                     None if *least > 0 => write!(f, ", {least} or more, which the groups name"),
                     None => Ok(()),
                 }
             }
-            Self::TensorLength { tensor, parameters, gradient, expected } => {
+            Self::TensorName { name, problem } => {
+                write!(f, "the name of a tensor is `{name}`; {problem}")
+            }
+            Self::TensorLength { tensor, name, parameters, gradient, expected } => {
+                let tensor = Tensor(*tensor, name);
                 write!(
                     f,
-                    "tensor {tensor} has {parameters} parameters and a gradient of {gradient} elements; \
+                    "{tensor} has {parameters} parameters and a gradient of {gradient} elements; \
                      allowed: the same number"
                 )?;
-                expected.map_or(Ok(()), |expected| write!(f, ", {expected} as at the last step"))
+                expected.map_or(Ok(()), |expected| write!(f, ", {expected} as before"))
             }
-            Self::NonFiniteGradient { tensor, index, given } => write!(
-                f,
-                "element {index} of the gradient of tensor {tensor} is {given}; allowed: finite numbers"
-            ),
-            Self::InvalidMomentum { tensor, problem } => {
-                write!(f, "the momentum of tensor {tensor} does not fit: {problem}")
+            Self::NonFiniteGradient { tensor, name, index, given } => {
+                let tensor = Tensor(*tensor, name);
+                write!(
+                    f,
+                    "element {index} of the gradient of {tensor} is {given}; allowed: finite numbers"
+                )
+            }
+            Self::InvalidMomentum { tensor, name, problem } => {
+                write!(f, "the momentum of {} does not fit: {problem}", Tensor(*tensor, name))
             }
             Self::InvalidState { problem } => {
                 write!(f, "the optimizer's state cannot be restored: {problem}")
             }
         }
+    }
+}
+
+/// What a message calls a tensor.
+struct Tensor<'a>(usize, &'a Option<String>);
+
+impl fmt::Display for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tensor {}", self.0)?;
+        self.1.as_ref().map_or(Ok(()), |name| write!(f, " (`{name}`)"))
     }
 }
 

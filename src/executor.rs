@@ -194,12 +194,13 @@ fn check_lengths<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), 
     let TensorStep { step, parameters, gradient, momentum } = tensor;
     if parameters.len() != gradient.len() {
         let (parameters, gradient) = (parameters.len(), gradient.len());
-        return Err(Error::TensorLength { tensor: i, parameters, gradient, expected: None });
+        let (tensor, name, expected) = (i, None, None);
+        return Err(Error::TensorLength { tensor, name, parameters, gradient, expected });
     }
     if !step.has_momentum() {
         return Ok(());
     }
-    let invalid = |problem| Err(Error::InvalidMomentum { tensor: i, problem });
+    let invalid = |problem| Err(Error::InvalidMomentum { tensor: i, name: None, problem });
     if matches!(momentum, MomentumMut::None) {
         return invalid("there is none; allowed: one, since its step has a momentum".to_owned());
     }

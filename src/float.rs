@@ -78,7 +78,7 @@ pub trait Float:
 }
 
 /// What only this crate implements.
-pub trait Sealed {}
+pub trait Sealed: bytemuck::Pod {}
 
 /// What stands in the standard library as methods of each type, gathered into the trait.
 macro_rules! float {

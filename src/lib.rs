@@ -85,6 +85,7 @@ mod simd;
 
 mod element;
 mod error;
+mod exact;
 mod executor;
 mod float;
 mod format;

@@ -8,12 +8,19 @@ fn largest<T: Float>() -> f64 {
     T::MAX.to_f64()
 }
 
+/// A number as people write it: not with 40 digits.
+fn number(value: f64) -> String {
+    let plain = value == 0.0 || !value.is_finite() || (1e-5..1e16).contains(&value.abs());
+    if plain { value.to_string() } else { format!("{value:e}") }
+}
+
 /// 0 or more, and finite in `T`.
 pub(crate) fn not_negative<T: Float>(setting: &'static str, value: f64) -> Result<(), Error> {
     if (0.0..=largest::<T>()).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(setting, value, "a finite number, 0 or more"))
+    let allowed = format!("0 to {:e}, the largest {}", T::MAX, T::NAME);
+    Err(Error::invalid(setting, number(value), allowed))
 }
 
 /// Above 0 and finite, when rounded to `T`.
@@ -22,7 +29,9 @@ pub(crate) fn positive<T: Float>(setting: &'static str, value: f64) -> Result<()
     if rounded > 0.0 && rounded <= largest::<T>() {
         return Ok(());
     }
-    Err(Error::invalid(setting, value, "a finite number above 0"))
+    let (least, most) = (T::from_bits(1), T::MAX);
+    let allowed = format!("{least:e} to {most:e}, the smallest and the largest {}", T::NAME);
+    Err(Error::invalid(setting, number(value), allowed))
 }
 
 /// In [0, 1), when rounded to `T`: 0.999999999 is 1 in f32.
@@ -30,5 +39,7 @@ pub(crate) fn below_one<T: Float>(setting: &'static str, value: f64) -> Result<(
     if value >= 0.0 && T::from_f64(value).to_f64() < 1.0 {
         return Ok(());
     }
-    Err(Error::invalid(setting, value, "0 or more, below 1"))
+    let below = T::from_bits(T::ONE.to_bits() - 1);
+    let allowed = format!("0 to {below}, the largest {} below 1", T::NAME);
+    Err(Error::invalid(setting, number(value), allowed))
 }

@@ -189,11 +189,18 @@ impl Executor {
 
 /// The slices of a model's tensors. Each is asked for once, on the calling thread: what the caller's
 /// `as_mut` does is the caller's business.
+pub(crate) fn slices<'a, T: 'a, P: AsMut<[T]>>(
+    parameters: &'a mut [P],
+) -> impl Iterator<Item = &'a mut [T]> {
+    parameters.iter_mut().map(P::as_mut)
+}
+
+/// [`slices`] of parameters, each with its gradient.
 pub(crate) fn pairs<'a, T: 'a, P: AsMut<[T]>, G: AsRef<[T]>>(
     parameters: &'a mut [P],
     gradients: &'a [G],
 ) -> impl Iterator<Item = (&'a mut [T], &'a [T])> {
-    parameters.iter_mut().map(P::as_mut).zip(gradients.iter().map(G::as_ref))
+    slices(parameters).zip(gradients.iter().map(G::as_ref))
 }
 
 #[inline]

@@ -1,10 +1,12 @@
 //! The numbers of an optimizer's step: plain data.
 
 use crate::float::Float;
+use std::fmt;
 
 /// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields, bound = "T: Float"))]
 #[non_exhaustive]
 pub enum Power<T = f64> {
     /// The sign alone: signSGD.
@@ -20,6 +22,7 @@ pub enum Power<T = f64> {
     /// `v / sqrt(|v| + epsilon)`: the square root, but linear near zero.
     Smoothed {
         /// Positive. It is about the magnitude below which the power is linear.
+        #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
         epsilon: T,
     },
 }
@@ -129,7 +132,6 @@ pub const INT8_BLOCK: usize = 128;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum MomentumMut<'a, T> {
     /// For a step without momentum.
@@ -181,7 +183,6 @@ impl<T> MomentumMut<'_, T> {
 
 /// A step on one tensor of a model, all in memory of the caller's: what
 /// [`Executor::step_all`](crate::Executor::step_all) takes.
-#[derive(Debug)]
 pub struct TensorStep<'a, T, C = T> {
     pub(crate) step: Step<C>,
     pub(crate) parameters: &'a mut [T],
@@ -199,5 +200,45 @@ impl<'a, T, C> TensorStep<'a, T, C> {
         momentum: MomentumMut<'a, C>,
     ) -> Self {
         Self { step, parameters, gradient, momentum }
+    }
+}
+
+/// The first elements of a slice, and how many it has: there may be millions.
+pub(crate) struct Head<'a, T>(pub(crate) &'a [T]);
+
+impl<T: fmt::Debug> fmt::Debug for Head<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        let mut list = f.debug_list();
+        list.entries(self.0.iter().take(SHOWN));
+        if self.0.len() > SHOWN {
+            list.entry(&format_args!("... ({} in all)", self.0.len()));
+        }
+        list.finish()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for MomentumMut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Full(momentum) => f.debug_tuple("Full").field(&Head(momentum)).finish(),
+            Self::Bf16(momentum) => f.debug_tuple("Bf16").field(&Head(momentum)).finish(),
+            Self::Int8 { codes, scales } => {
+                let mut text = f.debug_struct("Int8");
+                text.field("codes", &Head(codes)).field("scales", &Head(scales)).finish()
+            }
+        }
+    }
+}
+
+impl<T: fmt::Debug, C: fmt::Debug> fmt::Debug for TensorStep<'_, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorStep")
+            .field("step", &self.step)
+            .field("parameters", &Head(self.parameters))
+            .field("gradient", &Head(self.gradient))
+            .field("momentum", &self.momentum)
+            .finish()
     }
 }

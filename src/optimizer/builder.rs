@@ -1,10 +1,12 @@
 //! The settings of an optimizer, validated together.
 
-use super::{Optimizer, Rule, state};
+use super::model::{Model, short_list};
+use super::{Optimizer, Rule};
 use crate::element::Element;
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::setting::positive;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 
 /// What happens if a gradient is NaN or infinite.
@@ -42,7 +44,8 @@ pub enum NonFinite {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Builder<T> {
-    groups: Vec<(Rule, Vec<usize>)>,
+    groups: Vec<Group>,
+    names: Option<Vec<String>>,
     gradient_scale: f64,
     clip_norm: Option<f64>,
     clip_value: Option<f64>,
@@ -52,10 +55,19 @@ pub struct Builder<T> {
     element: PhantomData<T>,
 }
 
+/// The tensors of a rule, by their indices and by their names.
+#[derive(Debug, Clone)]
+struct Group {
+    rule: Rule,
+    tensors: Vec<usize>,
+    names: Vec<String>,
+}
+
 impl<T: Element> Builder<T> {
     pub(super) fn new(rule: Rule) -> Self {
         Self {
-            groups: vec![(rule, Vec::new())],
+            groups: vec![Group { rule, tensors: Vec::new(), names: Vec::new() }],
+            names: None,
             gradient_scale: 1.0,
             clip_norm: None,
             clip_value: None,
@@ -68,7 +80,27 @@ impl<T: Element> Builder<T> {
 
     /// A group of tensors, by their indices in the model, that follow a rule of their own.
     pub fn with_group(mut self, rule: Rule, tensors: impl IntoIterator<Item = usize>) -> Self {
-        self.groups.push((rule, tensors.into_iter().collect()));
+        let tensors = tensors.into_iter().collect();
+        self.groups.push(Group { rule, tensors, names: Vec::new() });
+        self
+    }
+
+    /// A group of tensors, by their [names](Self::with_names), that follow a rule of their own.
+    pub fn with_named_group<N: Into<String>>(
+        mut self,
+        rule: Rule,
+        names: impl IntoIterator<Item = N>,
+    ) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.groups.push(Group { rule, tensors: Vec::new(), names });
+        self
+    }
+
+    /// The names of the model's tensors, in the order of [`step`](Optimizer::step). Saved states go by them,
+    /// and so does [`step_named`](Optimizer::step_named): no tensor is taken for another. Without names the
+    /// tensors are called by their indices.
+    pub fn with_names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.names = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -117,40 +149,71 @@ impl<T: Element> Builder<T> {
     /// # Errors
     ///
     /// [`Error::InvalidSetting`], which names the setting, if a number is out of its range, if settings
-    /// contradict each other, or if a tensor is in two groups.
+    /// contradict each other, or if a tensor is in two groups; [`Error::TensorName`] if two tensors have one
+    /// name, or the name in a group is none of the model's.
     pub fn build(self) -> Result<Optimizer<T>, Error> {
         positive::<T::Compute>("the gradient scale", self.gradient_scale)?;
         self.clip_norm
             .map_or(Ok(()), |limit| positive::<T::Compute>("the limit of the norm", limit))?;
         self.clip_value
             .map_or(Ok(()), |limit| positive::<T::Compute>("the limit of the values", limit))?;
-        let mut group_of: Vec<Option<usize>> = Vec::new();
-        for (group, (rule, tensors)) in self.groups.iter().enumerate() {
-            rule.validate::<T::Compute>()?;
-            for &tensor in tensors {
-                /// More tensors than any model has; a larger number is a mistake.
-                const MOST: usize = 1 << 24;
-                if tensor >= MOST {
-                    let allowed = format!("below {MOST}");
-                    return Err(Error::invalid("a tensor of a group", tensor, allowed));
-                }
-                group_of.resize(group_of.len().max(tensor + 1), None);
-                if let Some(other) = group_of[tensor].replace(group) {
-                    let allowed = format!("a tensor in one group only; it is in {other} too");
-                    return Err(Error::invalid("a tensor of a group", tensor, allowed));
-                }
-            }
-        }
+        self.groups.iter().try_for_each(|group| group.rule.validate::<T::Compute>())?;
+        let group_of = self.group_of()?;
+        let model = match self.names {
+            None => Model::unknown(group_of),
+            Some(names) => Model::named(names, &group_of)?,
+        };
         Ok(Optimizer {
-            groups: self.groups.into_iter().map(|(rule, _)| rule).collect(),
-            group_of: group_of.into_iter().map(Option::unwrap_or_default).collect(),
+            groups: self.groups.into_iter().map(|group| group.rule).collect(),
+            rate_factor: 1.0,
             gradient_scale: self.gradient_scale,
             clip_norm: self.clip_norm,
             clip_value: self.clip_value,
             non_finite: self.non_finite,
             inspect: self.inspect,
             executor: self.executor,
-            state: state::Tensors::default(),
+            model,
         })
+    }
+
+    /// The group of each tensor, up to the last that is named.
+    fn group_of(&self) -> Result<Vec<usize>, Error> {
+        /// More tensors than any model has; a larger number is a mistake.
+        const MOST: usize = 1 << 24;
+        let most = self.names.as_ref().map_or(MOST, Vec::len);
+        let all = self.names.iter().flatten().enumerate();
+        let index: HashMap<&String, usize> = all.map(|(i, name)| (name, i)).collect();
+        let mut group_of: Vec<Option<usize>> = Vec::new();
+        for (group, Group { tensors, names, .. }) in self.groups.iter().enumerate() {
+            let by_name = names
+                .iter()
+                .map(|name| index.get(name).copied().ok_or_else(|| self.unknown_name(name)));
+            for tensor in tensors.iter().copied().map(Ok).chain(by_name) {
+                let tensor = tensor?;
+                if tensor >= most {
+                    let allowed = format!("below {most}");
+                    return Err(Error::invalid("a tensor of a group", tensor, allowed));
+                }
+                group_of.resize(group_of.len().max(tensor + 1), None);
+                if let Some(other) = group_of[tensor].replace(group) {
+                    let setting = format!("the number of groups with tensor {tensor}");
+                    let given = if other == group {
+                        format!("2 (it is in group {group} twice)")
+                    } else {
+                        format!("2 (groups {other} and {group})")
+                    };
+                    return Err(Error::invalid(setting, given, "1"));
+                }
+            }
+        }
+        Ok(group_of.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    fn unknown_name(&self, name: &str) -> Error {
+        let problem = self.names.as_ref().map_or_else(
+            || "allowed in a group: none, unless the builder has names".to_owned(),
+            |names| format!("allowed in a group: {}", short_list(names)),
+        );
+        Error::TensorName { name: name.to_owned(), problem }
     }
 }

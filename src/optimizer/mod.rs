@@ -26,41 +26,71 @@
 //! [`Schedule`] says to what, or a [`Plateau`], from the losses so far.
 
 mod builder;
-mod rule;
 #[cfg(feature = "safetensors")]
-mod safetensors;
+mod file;
+mod model;
+mod momentum;
+mod plateau;
+mod rule;
 mod schedule;
+mod settings;
 mod state;
+#[cfg(any(feature = "serde", feature = "safetensors"))]
+mod words;
 
 pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, TensorStep};
 pub use builder::{Builder, NonFinite};
+pub use momentum::Momentum;
+pub use plateau::Plateau;
 pub use rule::{MomentumFormat, Rule};
-pub use schedule::{Plateau, Schedule};
-pub use state::{Momentum, State};
+pub use schedule::Schedule;
+pub use state::State;
 
 use crate::element::Element;
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::inspection::Inspection;
-use crate::setting;
-use crate::slices::pairs;
-use state::TensorState;
+use crate::slices::{pairs, slices};
+use model::{Given, Model};
+use std::fmt;
 
 /// Takes the steps of a model, and holds their state.
 ///
 /// See the [module](self) for an example.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Optimizer<T: Element> {
     groups: Vec<Rule>,
-    /// The group of each tensor; those behind the end are in the first.
-    group_of: Vec<usize>,
+    /// What the learning rates of all groups are multiplied by.
+    rate_factor: f64,
     gradient_scale: f64,
     clip_norm: Option<f64>,
     clip_value: Option<f64>,
     non_finite: NonFinite,
     inspect: bool,
     executor: Executor,
-    state: state::Tensors<T::Compute>,
+    model: Model<T::Compute>,
+}
+
+/// The settings, and a few numbers about the state: there may be millions of elements.
+impl<T: Element> fmt::Debug for Optimizer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths = self.model.tensors.iter().filter_map(|tensor| tensor.length);
+        f.debug_struct("Optimizer")
+            .field("element", &T::NAME)
+            .field("groups", &self.groups)
+            .field("rate_factor", &self.rate_factor)
+            .field("gradient_scale", &self.gradient_scale)
+            .field("clip_norm", &self.clip_norm)
+            .field("clip_value", &self.clip_value)
+            .field("non_finite", &self.non_finite)
+            .field("inspect", &self.inspect)
+            .field("executor", &self.executor)
+            .field("steps", &self.model.steps)
+            .field("tensors", &self.model.tensors.len())
+            .field("elements", &lengths.sum::<usize>())
+            .field("momentum_bytes", &self.momentum_bytes())
+            .finish()
+    }
 }
 
 /// What a step did.
@@ -87,52 +117,156 @@ impl<T: Element> Optimizer<T> {
     /// that reads the gradients if they are to be inspected.
     ///
     /// `parameters` and `gradients` are the tensors of the model, each pair of one length, in the
-    /// same order at every step. At the first step the momentum is allocated, if the rule has one.
+    /// same order at every step. If only their number and lengths stay the same, a change of the order can't be
+    /// noticed: [`step_named`](Self::step_named) goes by names. The momentum of a tensor is allocated at its
+    /// first step, if its rule has one.
     ///
     /// # Errors
     ///
     /// [`Error::TensorCount`] and [`Error::TensorLength`] if the tensors do not fit each other, or
-    /// have another shape than at the last step; [`Error::NonFiniteGradient`] if the gradients are not
+    /// are others than the optimizer has; [`Error::NonFiniteGradient`] if the gradients are not
     /// finite and that is [an error](NonFinite::Error). Nothing is written then.
     pub fn step<P, G>(&mut self, parameters: &mut [P], gradients: &[G]) -> Result<StepReport, Error>
     where
         P: AsMut<[T]>,
         G: AsRef<[T]>,
     {
-        self.check_counts(parameters.len(), gradients.len())?;
-        self.step_pairs(pairs(parameters, gradients).collect())
+        self.model.check_counts(parameters.len(), gradients.len())?;
+        let pairs = pairs(parameters, gradients).enumerate();
+        self.take(pairs.map(|(tensor, (parameters, gradient))| Given {
+            tensor,
+            parameters,
+            gradient: Some(gradient),
+        }))
     }
 
-    /// The step on parameters and gradients, as many as there must be.
-    fn step_pairs(&mut self, pairs: Vec<(&mut [T], &[T])>) -> Result<StepReport, Error> {
-        self.check_lengths(&pairs)?;
+    /// As [`step`](Self::step), for a model some of whose tensors have no gradient at this step, since they are
+    /// frozen or were not used: they stay as they are, without decay, and so does their momentum. (PyTorch
+    /// does the same where `grad` is `None`; a gradient of zeros is another thing.)
+    ///
+    /// The first step of a momentum is the first at which its tensor has a gradient.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    ///
+    /// ```
+    /// use rootstep::optimizer::{Optimizer, Rule};
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let mut optimizer = Optimizer::<f32>::builder(Rule::sgd(1.0).with_weight_decay(0.5)).build()?;
+    /// let mut parameters = [[4.0], [8.0]];
+    /// optimizer.step_with_missing(&mut parameters, &[Some([1.0]), None])?;
+    /// assert_eq!(parameters, [[1.0], [8.0]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn step_with_missing<P, G>(
+        &mut self,
+        parameters: &mut [P],
+        gradients: &[Option<G>],
+    ) -> Result<StepReport, Error>
+    where
+        P: AsMut<[T]>,
+        G: AsRef<[T]>,
+    {
+        self.model.check_counts(parameters.len(), gradients.len())?;
+        let gradients = gradients.iter().map(|gradient| gradient.as_ref().map(G::as_ref));
+        let given = slices(parameters).zip(gradients).enumerate();
+        self.take(given.map(|(tensor, (parameters, gradient))| Given {
+            tensor,
+            parameters,
+            gradient,
+        }))
+    }
+
+    /// As [`step`](Self::step), by the [names](Builder::with_names) of the tensors, in any order: the bits do not
+    /// depend on it. Tensors that are not named here, or have no gradient, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step); [`Error::TensorName`] if a name is unknown, or there twice.
+    ///
+    /// ```
+    /// use rootstep::optimizer::{Optimizer, Rule};
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let mut optimizer =
+    ///     Optimizer::<f32>::builder(Rule::sgd(1.0)).with_names(["weight", "bias"]).build()?;
+    /// let (mut weight, mut bias) = ([4.0, 5.0], [8.0]);
+    /// optimizer.step_named([
+    ///     ("bias", &mut bias[..], Some(&[1.0][..])),
+    ///     ("weight", &mut weight[..], None),
+    /// ])?;
+    /// assert_eq!((weight, bias), ([4.0, 5.0], [7.0]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn step_named<'a, N: AsRef<str>>(
+        &mut self,
+        tensors: impl IntoIterator<Item = (N, &'a mut [T], Option<&'a [T]>)>,
+    ) -> Result<StepReport, Error> {
+        let mut given = Vec::new();
+        for (name, parameters, gradient) in tensors {
+            let tensor = self.model.find_or_error(name.as_ref())?;
+            given.push(Given { tensor, parameters, gradient });
+        }
+        // The norm is a sum in the order of the tensors.
+        given.sort_by_key(|given| given.tensor);
+        if let Some(twice) = given.windows(2).find(|pair| pair[0].tensor == pair[1].tensor) {
+            let name = self.model.file_name(twice[0].tensor);
+            let problem = "allowed: each name once in a step".to_owned();
+            return Err(Error::TensorName { name, problem });
+        }
+        self.take(given.into_iter())
+    }
+
+    /// The step on tensors of the model, in their order.
+    fn take<'a>(&mut self, given: impl Iterator<Item = Given<'a, T>>) -> Result<StepReport, Error> {
+        let given: Vec<Given<'a, T>> = given.collect();
+        self.model.check_lengths(&given)?;
         let mut report = StepReport { taken: true, inspection: None, clip_factor: 1.0 };
         if self.inspects() {
-            let gradients: Vec<&[T]> = pairs.iter().map(|(_, gradient)| *gradient).collect();
-            let inspection = self.executor.inspect(&gradients);
+            let inspection = self.inspect(&given);
             report.inspection = Some(inspection);
             if let Some((tensor, index)) = inspection.first_non_finite {
                 match self.non_finite {
                     NonFinite::Propagate => {}
                     NonFinite::Skip => return Ok(StepReport { taken: false, ..report }),
-                    NonFinite::Error => {
-                        let given = gradients[tensor][index].to_string();
-                        return Err(Error::NonFiniteGradient { tensor, index, given });
-                    }
+                    NonFinite::Error => return Err(self.non_finite_error(&given, tensor, index)),
                 }
             }
             report.clip_factor = self.clip_factor(&inspection);
         }
-        let lengths = pairs.iter().map(|(parameters, _)| parameters.len());
-        self.state.prepare(lengths, |tensor| &self.groups[group(&self.group_of, tensor)]);
-        self.update(pairs, report.clip_factor)?;
-        // A file may say that there were as many as can be counted: the next is not the first again.
-        self.state.steps = self.state.steps.saturating_add(1);
+        self.update(given, report.clip_factor)?;
         Ok(report)
     }
 
     fn inspects(&self) -> bool {
         self.inspect || self.clip_norm.is_some() || self.non_finite != NonFinite::Propagate
+    }
+
+    /// The health of the gradients that there are.
+    fn inspect(&self, given: &[Given<'_, T>]) -> Inspection {
+        let with_gradient = given.iter().filter_map(|given| Some((given.tensor, given.gradient?)));
+        let (tensors, gradients): (Vec<usize>, Vec<&[T]>) = with_gradient.unzip();
+        let mut inspection = self.executor.inspect(&gradients);
+        if let Some((tensor, _)) = &mut inspection.first_non_finite {
+            *tensor = tensors[*tensor];
+        }
+        inspection
+    }
+
+    fn non_finite_error(&self, given: &[Given<'_, T>], tensor: usize, index: usize) -> Error {
+        let gradient =
+            given.iter().find(|given| given.tensor == tensor).and_then(|given| given.gradient);
+        let element = gradient.and_then(|gradient| gradient.get(index));
+        Error::NonFiniteGradient {
+            tensor,
+            name: self.model.name(tensor).map(str::to_owned),
+            index,
+            given: element.map(ToString::to_string).unwrap_or_default(),
+        }
     }
 
     /// What the gradients are multiplied by so that their norm is within the limit.
@@ -146,117 +280,124 @@ impl<T: Element> Optimizer<T> {
     }
 
     /// The one pass.
-    fn update(&mut self, pairs: Vec<(&mut [T], &[T])>, clip_factor: f64) -> Result<(), Error> {
-        let first = self.state.steps == 0;
+    fn update(&mut self, given: Vec<Given<'_, T>>, clip_factor: f64) -> Result<(), Error> {
+        self.model.meet(&given);
         let factor = self.gradient_scale * clip_factor;
         let clip_value = self.clip_value.unwrap_or(f64::INFINITY);
-        let tensors = pairs.into_iter().zip(&mut self.state.tensors).enumerate();
-        let steps = tensors.map(|(i, ((parameters, gradient), state))| {
-            let rule = &self.groups[group(&self.group_of, i)];
-            let step = rule.step(first, factor, clip_value);
-            TensorStep::new(step, parameters, gradient, state.momentum.as_mut())
-        });
-        self.executor.step_all(&mut steps.collect::<Vec<_>>())
-    }
-
-    fn check_counts(&self, parameters: usize, gradients: usize) -> Result<(), Error> {
-        let expected = (self.state.steps > 0).then_some(self.state.tensors.len());
-        let least = self.group_of.len();
-        if parameters != gradients
-            || expected.is_some_and(|expected| parameters != expected)
-            || parameters < least
-        {
-            return Err(Error::TensorCount { parameters, gradients, expected, least });
-        }
-        Ok(())
-    }
-
-    fn check_lengths(&self, pairs: &[(&mut [T], &[T])]) -> Result<(), Error> {
-        for (tensor, (parameters, gradient)) in pairs.iter().enumerate() {
-            let (parameters, gradient) = (parameters.len(), gradient.len());
-            let expected = self.state.tensors.get(tensor).map(|tensor| tensor.length);
-            if parameters != gradient || expected.is_some_and(|expected| parameters != expected) {
-                return Err(Error::TensorLength { tensor, parameters, gradient, expected });
+        let (groups, rate_factor) = (&self.groups, self.rate_factor);
+        let mut given = given.into_iter().filter(|given| given.gradient.is_some()).peekable();
+        let mut stepping = Vec::new();
+        for (i, tensor) in self.model.tensors.iter_mut().enumerate() {
+            if let Some(Given { parameters, gradient: Some(gradient), .. }) =
+                given.next_if(|given| given.tensor == i)
+            {
+                let rule = groups[tensor.group].scaled(rate_factor);
+                let begins = tensor.begins(&rule);
+                // The momentum that begins is the tensor's only after the step.
+                let new =
+                    if begins { Momentum::new(&rule, parameters.len()) } else { Momentum::None };
+                let step = rule.step(begins, factor, clip_value);
+                stepping.push((step, parameters, gradient, &mut tensor.momentum, begins, new));
             }
         }
+        let steps = stepping.iter_mut().map(|(step, parameters, gradient, own, begins, new)| {
+            let momentum = if *begins { new.as_mut() } else { own.as_mut() };
+            TensorStep::new(*step, parameters, gradient, momentum)
+        });
+        self.executor.step_all(&mut steps.collect::<Vec<_>>())?;
+        for (.., own, begins, new) in stepping {
+            if begins {
+                *own = new;
+            }
+        }
+        // A file may say that there were as many as can be counted.
+        self.model.steps = self.model.steps.saturating_add(1);
         Ok(())
     }
 
     /// The steps taken, before the state was saved included.
     #[must_use]
     pub fn steps(&self) -> u64 {
-        self.state.steps
+        self.model.steps
     }
 
-    /// The rules of the groups; the first is that of all tensors that are in no other.
+    /// How many tensors there are: 0 before the first step, unless they have [names](Builder::with_names) or
+    /// were [added](Self::add_tensor).
     #[must_use]
-    pub fn groups(&self) -> &[Rule] {
-        &self.groups
+    pub fn tensors(&self) -> usize {
+        self.model.tensors.len()
     }
 
-    /// Sets the learning rate of all groups.
+    /// The index of the tensor of this [name](Builder::with_names).
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.model.find(name)
+    }
+
+    /// The name of a tensor, if the tensors of this optimizer have names.
+    #[must_use]
+    pub fn name(&self, tensor: usize) -> Option<&str> {
+        self.model.name(tensor)
+    }
+
+    /// Adds a tensor to the end of the model, which joins the training with its next step: its index is given
+    /// back. It follows the rule of the `group`, an index in [`groups`](Self::groups).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if it is not finite, or below 0. Nothing is changed then.
-    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
-        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
-        for rule in &mut self.groups {
-            rule.learning_rate = learning_rate;
-        }
-        Ok(())
+    /// [`Error::InvalidSetting`] if there is no such group, or if the tensors of this optimizer have names.
+    ///
+    /// ```
+    /// use rootstep::optimizer::{Optimizer, Rule};
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let mut optimizer = Optimizer::<f32>::builder(Rule::sgd(1.0)).build()?;
+    /// let mut parameters = vec![vec![4.0]];
+    /// optimizer.step(&mut parameters, &[[1.0]])?;
+    /// parameters.push(vec![8.0]);
+    /// assert_eq!(optimizer.add_tensor(0)?, 1);
+    /// optimizer.step(&mut parameters, &[[1.0], [1.0]])?;
+    /// assert_eq!(parameters, [[2.0], [7.0]]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn add_tensor(&mut self, group: usize) -> Result<usize, Error> {
+        self.rule(group)?;
+        self.model.add(group)
     }
 
-    /// Sets the learning rate of one group, by its index in [`groups`](Self::groups).
+    /// As [`add_tensor`](Self::add_tensor), for an optimizer that was built with
+    /// [names](Builder::with_names), be it none.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if it is not finite, or below 0, or if there is no such group.
-    pub fn set_group_learning_rate(
-        &mut self,
-        group: usize,
-        learning_rate: f64,
-    ) -> Result<(), Error> {
-        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
-        let count = self.groups.len();
-        let Some(rule) = self.groups.get_mut(group) else {
-            return Err(Error::invalid("the group", group, format!("0 to {}", count - 1)));
-        };
-        rule.learning_rate = learning_rate;
-        Ok(())
+    /// [`Error::InvalidSetting`] if there is no such group; [`Error::TensorName`] if there is a tensor of this
+    /// name, or the tensors of this optimizer have no names.
+    pub fn add_named_tensor(&mut self, name: &str, group: usize) -> Result<usize, Error> {
+        self.rule(group)?;
+        self.model.add_named(name.to_owned(), group)
     }
 
-    /// Sets what every gradient is multiplied by: 1/scale under loss scaling, 1/n to average n
-    /// gradients that were added up.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidSetting`] if it is not finite, or not above 0.
-    pub fn set_gradient_scale(&mut self, gradient_scale: f64) -> Result<(), Error> {
-        setting::positive::<T::Compute>("the gradient scale", gradient_scale)?;
-        self.gradient_scale = gradient_scale;
-        Ok(())
-    }
-
-    /// The momentum of a tensor, by its index in the model; none before the first step, or if there is no
-    /// such tensor.
+    /// The momentum of a tensor, by its index in the model; none if there is no such tensor.
     #[must_use]
     pub fn momentum(&self, tensor: usize) -> Option<&Momentum<T::Compute>> {
-        self.state.tensors.get(tensor).map(|tensor| &tensor.momentum)
+        self.model.tensors.get(tensor).map(|tensor| &tensor.momentum)
     }
 
     /// Lends the momentum of a tensor, to be changed in place.
     #[must_use]
     pub fn momentum_mut(&mut self, tensor: usize) -> Option<MomentumMut<'_, T::Compute>> {
-        self.state.tensors.get_mut(tensor).map(|tensor| tensor.momentum.as_mut())
+        self.model.tensors.get_mut(tensor).map(|tensor| tensor.momentum.as_mut())
     }
 
-    /// Takes a momentum for a tensor, and gives back the one that it had: neither is copied.
+    /// Takes a momentum for a tensor, and gives back the one that it had: neither is copied. With
+    /// [`Momentum::None`] the next step of the tensor is its first.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidMomentum`] if there is no such tensor, as before the first step, or if the momentum
-    /// has another length or format than the tensor's rule asks for. Nothing is changed then.
+    /// [`Error::InvalidMomentum`] if there is no such tensor, as before the first step of tensors without
+    /// names, or if the momentum has another length or format than the tensor's rule asks for. Nothing is
+    /// changed then.
     ///
     /// ```
     /// use rootstep::optimizer::{Momentum, Optimizer, Rule};
@@ -276,66 +417,50 @@ impl<T: Element> Optimizer<T> {
         tensor: usize,
         momentum: Momentum<T::Compute>,
     ) -> Result<Momentum<T::Compute>, Error> {
-        let count = self.state.tensors.len();
-        let Some(own) = self.state.tensors.get_mut(tensor) else {
-            let problem =
-                format!("there are {count} tensors; before the first step there are none");
-            return Err(Error::InvalidMomentum { tensor, problem });
+        let name = self.model.name(tensor).map(str::to_owned);
+        let invalid = |problem| Error::InvalidMomentum { tensor, name, problem };
+        let count = self.model.tensors.len();
+        let Some(own) = self.model.tensors.get_mut(tensor) else {
+            return Err(invalid(match count {
+                0 => "there are no tensors before the first step".to_owned(),
+                _ => format!("there is no such tensor; allowed: 0 to {}", count - 1),
+            }));
         };
-        momentum.check(&self.groups[group(&self.group_of, tensor)], own.length).map_err(
-            |problem| Error::InvalidMomentum { tensor, problem: format!("it {problem}") },
-        )?;
+        if let Err(problem) = momentum.check(&self.groups[own.group], own.length) {
+            return Err(invalid(format!("the tensor {problem}")));
+        }
+        if !matches!(momentum, Momentum::None) {
+            own.length = Some(momentum.len());
+        }
         Ok(std::mem::replace(&mut own.momentum, momentum))
     }
 
     /// The bytes of the momentum of all tensors.
     #[must_use]
     pub fn momentum_bytes(&self) -> usize {
-        self.state.tensors.iter().map(|tensor| tensor.momentum.bytes()).sum()
+        self.model.tensors.iter().map(|tensor| tensor.momentum.bytes()).sum()
     }
 
     /// A copy of the state, to be saved.
     ///
     /// With the feature `serde` it can be serialised: a run that is saved, loaded and
-    /// [restored](Self::restore) goes on with the same bits.
+    /// [restored](Self::restore) goes on with the same bits. With the feature `safetensors` there is a way
+    /// without a copy, `write_safetensors`.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state.save(T::NAME)
+        State::save(T::NAME, &self.model, &self.groups)
     }
 
-    /// Goes on from a saved state. The rules are not part of it: build the optimizer as before.
+    /// Goes on from a saved state. The rules are not part of it: build the optimizer as before. Tensors go by
+    /// their names if they have [any](Builder::with_names), else by their indices.
+    ///
+    /// The state of an optimizer before its first step makes this one begin anew.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidState`] if it is of another version or element type, is inconsistent, or does
-    /// not fit the rules or the tensors of this optimizer. Nothing is changed then.
+    /// [`Error::InvalidState`] if it is of another version or element type, is damaged or inconsistent, or does
+    /// not fit the names, the rules or the tensors of this optimizer. Nothing is changed then.
     pub fn restore(&mut self, state: &State) -> Result<(), Error> {
-        let restored = state.load(T::NAME, |tensor| &self.groups[group(&self.group_of, tensor)])?;
-        self.adopt(restored)
+        state.load(T::NAME)?.adopt(&mut self.model, &self.groups)
     }
-
-    /// Takes over a state that fits the rules.
-    fn adopt(&mut self, restored: state::Tensors<T::Compute>) -> Result<(), Error> {
-        let lengths = |tensors: &[TensorState<T::Compute>]| {
-            tensors.iter().map(|tensor| tensor.length).collect::<Vec<_>>()
-        };
-        let (own, other) = (lengths(&self.state.tensors), lengths(&restored.tensors));
-        if restored.steps > 0 && other.len() < self.group_of.len() {
-            let problem =
-                format!("it has {} tensors, the groups name {}", other.len(), self.group_of.len());
-            return Err(Error::InvalidState { problem });
-        }
-        if !own.is_empty() && !other.is_empty() && own != other {
-            let problem =
-                format!("its tensors have the lengths {other:?}, those of the model {own:?}");
-            return Err(Error::InvalidState { problem });
-        }
-        self.state = restored;
-        Ok(())
-    }
-}
-
-/// The group of a tensor.
-fn group(group_of: &[usize], tensor: usize) -> usize {
-    group_of.get(tensor).copied().unwrap_or_default()
 }

@@ -33,9 +33,11 @@ pub enum MomentumFormat {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct Rule {
     /// The learning rate η: finite, 0 or more.
+    #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
     pub learning_rate: f64,
     /// The power.
     pub power: Power,
@@ -43,15 +45,19 @@ pub struct Rule {
     pub power_of: PowerOf,
     /// The momentum μ, in [0, 1); with 0, rounded to the type of the parameters, there is no momentum,
     /// and nothing is allocated for it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
     pub momentum: f64,
     /// How much less than all of a new gradient the momentum takes, in [0, 1). The first step takes
     /// all of it.
+    #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
     pub dampening: f64,
     /// Whether the momentum is Nesterov's. It needs a momentum without dampening.
     pub nesterov: bool,
     /// The L2 weight decay, added to the gradient after its power: finite, 0 or more.
+    #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
     pub weight_decay: f64,
     /// The decoupled weight decay, added to the step itself: finite, 0 or more.
+    #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
     pub decoupled_weight_decay: f64,
     /// Ascent instead of descent.
     pub maximize: bool,
@@ -158,8 +164,18 @@ impl Rule {
     }
 
     /// Whether there is a momentum for parameters of type `T`: 1e-60 is 0 in f32.
-    pub(super) fn has_momentum<T: Float>(&self) -> bool {
+    fn has_momentum<T: Float>(&self) -> bool {
         T::from_f64(self.momentum) != T::default()
+    }
+
+    /// The format of the momentum that tensors of type `T` have, if any.
+    pub(super) fn format<T: Float>(&self) -> Option<MomentumFormat> {
+        self.has_momentum::<T>().then_some(self.momentum_format)
+    }
+
+    /// With the learning rate times a factor.
+    pub(super) fn scaled(&self, factor: f64) -> Self {
+        Self { learning_rate: self.learning_rate * factor, ..*self }
     }
 
     /// What is wrong with the rule for parameters of type `T`, if anything is.

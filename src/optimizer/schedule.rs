@@ -1,7 +1,8 @@
 //! Learning rates that change from step to step.
 
 use crate::error::Error;
-use crate::setting::{below_one, not_negative, positive};
+use crate::exact::Exact;
+use crate::setting::{not_negative, positive};
 use std::f64::consts::PI;
 
 /// A learning rate for each step: a function of the number of steps already taken.
@@ -21,23 +22,36 @@ use std::f64::consts::PI;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "Kind", into = "Kind"))]
-pub struct Schedule(Kind);
+#[cfg_attr(feature = "serde", serde(try_from = "Parts", into = "Parts"))]
+pub struct Schedule(Parts);
+
+/// Each part for its number of steps, begun at its own step 0, and then the last. Sequences of sequences
+/// are one sequence, so that nothing is nested.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+struct Parts {
+    #[cfg_attr(feature = "serde", serde(default))]
+    parts: Vec<(Kind, u64)>,
+    last: Kind,
+}
+
+/// More parts than any training has: a larger number is a mistake.
+const MOST_PARTS: usize = 4096;
 
 /// The schedules, each by its formula in [`Schedule::at`].
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case", deny_unknown_fields))]
 enum Kind {
-    Polynomial { from: f64, to: f64, steps: u64, power: f64 },
-    Step { from: f64, factor: f64, every: u64 },
-    Piecewise { first: f64, later: Vec<(u64, f64)> },
-    Exponential { from: f64, factor: f64 },
-    Cosine { from: f64, to: f64, steps: u64 },
-    CosineRestarts { from: f64, to: f64, period: u64, growth: u64 },
-    OneCycle { initial: f64, peak: f64, last: f64, steps: u64, warm_up_share: f64 },
-    InverseSqrt { from: f64, shift: f64 },
-    Sequence { parts: Vec<(Schedule, u64)>, last: Box<Schedule> },
+    Polynomial { from: Exact, to: Exact, steps: u64, power: Exact },
+    Step { from: Exact, factor: Exact, every: u64 },
+    Piecewise { first: Exact, later: Vec<(u64, Exact)> },
+    Exponential { from: Exact, factor: Exact },
+    Cosine { from: Exact, to: Exact, steps: u64 },
+    CosineRestarts { from: Exact, to: Exact, period: u64, growth: u64 },
+    OneCycle { initial: Exact, peak: Exact, last: Exact, steps: u64, warm_up_share: Exact },
+    InverseSqrt { from: Exact, shift: Exact },
 }
 
 impl Schedule {
@@ -67,7 +81,7 @@ impl Schedule {
     ///
     /// As [`constant`](Self::constant); the power must be finite and above 0.
     pub fn polynomial(from: f64, to: f64, steps: u64, power: f64) -> Result<Self, Error> {
-        Self::of(Kind::Polynomial { from, to, steps, power })
+        Self::of(Kind::Polynomial { from: Exact(from), to: Exact(to), steps, power: Exact(power) })
     }
 
     /// `from * factor^(step / every)`, the quotient rounded down: PyTorch's `StepLR`.
@@ -76,7 +90,7 @@ impl Schedule {
     ///
     /// As [`constant`](Self::constant); the factor must be finite and above 0.
     pub fn step(from: f64, factor: f64, every: u64) -> Result<Self, Error> {
-        Self::of(Kind::Step { from, factor, every })
+        Self::of(Kind::Step { from: Exact(from), factor: Exact(factor), every })
     }
 
     /// `from`, multiplied by `factor` at each of the milestones: PyTorch's `MultiStepLR`.
@@ -104,7 +118,8 @@ impl Schedule {
         first: f64,
         later: impl IntoIterator<Item = (u64, f64)>,
     ) -> Result<Self, Error> {
-        Self::of(Kind::Piecewise { first, later: later.into_iter().collect() })
+        let later = later.into_iter().map(|(step, rate)| (step, Exact(rate))).collect();
+        Self::of(Kind::Piecewise { first: Exact(first), later })
     }
 
     /// `from * factor^step`: PyTorch's `ExponentialLR`.
@@ -113,7 +128,7 @@ impl Schedule {
     ///
     /// As [`constant`](Self::constant); the factor must be finite and above 0.
     pub fn exponential(from: f64, factor: f64) -> Result<Self, Error> {
-        Self::of(Kind::Exponential { from, factor })
+        Self::of(Kind::Exponential { from: Exact(from), factor: Exact(factor) })
     }
 
     /// `to + (from - to) * (1 + cos(π * step / steps)) / 2`: optax's `cosine_decay_schedule`, and
@@ -123,7 +138,7 @@ impl Schedule {
     ///
     /// As [`constant`](Self::constant).
     pub fn cosine(from: f64, to: f64, steps: u64) -> Result<Self, Error> {
-        Self::of(Kind::Cosine { from, to, steps })
+        Self::of(Kind::Cosine { from: Exact(from), to: Exact(to), steps })
     }
 
     /// [`cosine`](Self::cosine) over `period` steps, begun anew for ever, each period `growth` times as
@@ -133,7 +148,7 @@ impl Schedule {
     ///
     /// As [`constant`](Self::constant); the growth must be 1 or more.
     pub fn cosine_restarts(from: f64, to: f64, period: u64, growth: u64) -> Result<Self, Error> {
-        Self::of(Kind::CosineRestarts { from, to, period, growth })
+        Self::of(Kind::CosineRestarts { from: Exact(from), to: Exact(to), period, growth })
     }
 
     /// From `initial` to `peak` in a share of the steps and then to `last`, both by half a cosine:
@@ -150,7 +165,13 @@ impl Schedule {
         steps: u64,
         warm_up_share: f64,
     ) -> Result<Self, Error> {
-        Self::of(Kind::OneCycle { initial, peak, last, steps, warm_up_share })
+        Self::of(Kind::OneCycle {
+            initial: Exact(initial),
+            peak: Exact(peak),
+            last: Exact(last),
+            steps,
+            warm_up_share: Exact(warm_up_share),
+        })
     }
 
     /// `from * sqrt(shift / (shift + step))`: with as many steps of [`warm_up`](Self::warm_up) as the
@@ -160,7 +181,7 @@ impl Schedule {
     ///
     /// As [`constant`](Self::constant); the shift must be finite and above 0.
     pub fn inverse_sqrt(from: f64, shift: f64) -> Result<Self, Error> {
-        Self::of(Kind::InverseSqrt { from, shift })
+        Self::of(Kind::InverseSqrt { from: Exact(from), shift: Exact(shift) })
     }
 
     /// Each part for its number of steps, begun at its own step 0, and then the last one: optax's
@@ -168,19 +189,35 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// As [`constant`](Self::constant).
+    /// As [`constant`](Self::constant); there may be 4096 parts, those of sequences among them counted one
+    /// by one.
     pub fn sequence(
         parts: impl IntoIterator<Item = (Self, u64)>,
         last: Self,
     ) -> Result<Self, Error> {
-        Self::of(Kind::Sequence { parts: parts.into_iter().collect(), last: Box::new(last) })
+        let mut flat = Vec::new();
+        for (Self(Parts { parts, last }), steps) in parts {
+            whole_steps(steps)?;
+            let mut left = steps;
+            for (kind, steps) in parts.into_iter().chain([(last, u64::MAX)]) {
+                let steps = steps.min(left);
+                left -= steps;
+                if steps > 0 {
+                    flat.push((kind, steps));
+                }
+            }
+            few_parts(flat.len())?;
+        }
+        flat.extend(last.0.parts);
+        few_parts(flat.len())?;
+        Ok(Self(Parts { parts: flat, last: last.0.last }))
     }
 
     /// `steps` steps from `from` to where this schedule begins, at equal distances, and then this one.
     ///
     /// # Errors
     ///
-    /// As [`constant`](Self::constant).
+    /// As [`sequence`](Self::sequence).
     pub fn warm_up(self, from: f64, steps: u64) -> Result<Self, Error> {
         Self::sequence([(Self::linear(from, self.at(0), steps)?, steps)], self)
     }
@@ -188,26 +225,75 @@ impl Schedule {
     /// The learning rate after `step` steps, the first being number 0.
     #[must_use]
     pub fn at(&self, step: u64) -> f64 {
+        let mut step = step;
+        for (part, steps) in &self.0.parts {
+            if step < *steps {
+                return part.at(step);
+            }
+            step -= steps;
+        }
+        self.0.last.at(step)
+    }
+
+    /// The schedule, if its settings are valid.
+    fn of(kind: Kind) -> Result<Self, Error> {
+        kind.check()?;
+        Ok(Self(Parts { parts: Vec::new(), last: kind }))
+    }
+}
+
+/// That a number of steps is not 0.
+fn whole_steps(steps: u64) -> Result<(), Error> {
+    if steps == 0 {
+        return Err(Error::invalid("the number of steps of a schedule", steps, "1 or more"));
+    }
+    Ok(())
+}
+
+fn few_parts(parts: usize) -> Result<(), Error> {
+    if parts > MOST_PARTS {
+        let allowed = format!("0 to {MOST_PARTS}");
+        return Err(Error::invalid("the number of parts of a schedule", parts, allowed));
+    }
+    Ok(())
+}
+
+impl Kind {
+    fn at(&self, step: u64) -> f64 {
         // Rounding must not change the ends: they are given back as they were given.
         let position = |steps: u64| step as f64 / steps as f64;
-        match &self.0 {
-            &Kind::Polynomial { from, to, steps, power } => match step {
-                0 => from,
-                step if step >= steps => to,
-                _ => to + (from - to) * (1.0 - position(steps)).powf(power),
-            },
-            &Kind::Step { from, factor, every } => scaled(from, factor, step / every),
-            Kind::Piecewise { first, later } => {
-                let passed = later.partition_point(|&(from, _)| from <= step);
-                passed.checked_sub(1).map_or(*first, |i| later[i].1)
+        match self {
+            &Self::Polynomial { from: Exact(from), to: Exact(to), steps, power: Exact(power) } => {
+                match step {
+                    0 => from,
+                    step if step >= steps => to,
+                    _ => to + (from - to) * (1.0 - position(steps)).powf(power),
+                }
             }
-            &Kind::Exponential { from, factor } => scaled(from, factor, step),
-            &Kind::Cosine { from, to, steps } => half_cosine(from, to, position(steps)),
-            &Kind::CosineRestarts { from, to, period, growth } => {
+            &Self::Step { from: Exact(from), factor: Exact(factor), every } => {
+                scaled(from, factor, step / every)
+            }
+            Self::Piecewise { first, later } => {
+                let passed = later.partition_point(|&(from, _)| from <= step);
+                passed.checked_sub(1).map_or(first.0, |i| later[i].1.0)
+            }
+            &Self::Exponential { from: Exact(from), factor: Exact(factor) } => {
+                scaled(from, factor, step)
+            }
+            &Self::Cosine { from: Exact(from), to: Exact(to), steps } => {
+                half_cosine(from, to, position(steps))
+            }
+            &Self::CosineRestarts { from: Exact(from), to: Exact(to), period, growth } => {
                 let (step, period) = in_period(step, period, growth);
                 half_cosine(from, to, step as f64 / period as f64)
             }
-            &Kind::OneCycle { initial, peak, last, steps, warm_up_share } => {
+            &Self::OneCycle {
+                initial: Exact(initial),
+                peak: Exact(peak),
+                last: Exact(last),
+                steps,
+                warm_up_share: Exact(warm_up_share),
+            } => {
                 let top = warm_up_share * steps as f64 - 1.0;
                 let down = (steps - 1) as f64 - top;
                 let step = step as f64;
@@ -217,23 +303,15 @@ impl Schedule {
                     half_cosine(peak, last, (step - top) / down)
                 }
             }
-            &Kind::InverseSqrt { from, shift } => from * (shift / (shift + step as f64)).sqrt(),
-            Kind::Sequence { parts, last } => {
-                let mut step = step;
-                for (part, steps) in parts {
-                    if step < *steps {
-                        return part.at(step);
-                    }
-                    step -= steps;
-                }
-                last.at(step)
+            &Self::InverseSqrt { from: Exact(from), shift: Exact(shift) } => {
+                from * (shift / (shift + step as f64)).sqrt()
             }
         }
     }
 
-    /// The schedule, if its settings are valid.
-    fn of(kind: Kind) -> Result<Self, Error> {
-        let Named { rates, steps, positive: numbers } = kind.settings();
+    /// What is wrong with the settings, if anything is.
+    fn check(&self) -> Result<(), Error> {
+        let Named { rates, steps, positive: numbers } = self.settings();
         for (name, value) in rates {
             not_negative::<f64>(name, value)?;
         }
@@ -245,7 +323,7 @@ impl Schedule {
         for (name, value) in numbers {
             positive::<f64>(name, value)?;
         }
-        if let Kind::OneCycle { steps, warm_up_share, .. } = kind {
+        if let &Self::OneCycle { steps, warm_up_share: Exact(warm_up_share), .. } = self {
             let up = warm_up_share * steps as f64;
             if !(up >= 2.0 && steps as f64 - up >= 2.0) {
                 let allowed =
@@ -253,13 +331,13 @@ impl Schedule {
                 return Err(Error::invalid("the share of the warm-up", warm_up_share, allowed));
             }
         }
-        if let Kind::Piecewise { later, .. } = &kind
+        if let Self::Piecewise { later, .. } = self
             && let Some(pair) = later.windows(2).find(|pair| pair[0].0 >= pair[1].0)
         {
             let allowed = format!("more than {}, the one before", pair[0].0);
             return Err(Error::invalid("a step of a schedule", pair[1].0, allowed));
         }
-        Ok(Self(kind))
+        Ok(())
     }
 }
 
@@ -278,35 +356,37 @@ impl Kind {
         const STEPS: &str = "the number of steps of a schedule";
         let named = Named::default();
         match self {
-            &Self::Polynomial { from, to, steps, power } => Named {
-                rates: vec![(START, from), (END, to)],
-                steps: vec![(STEPS, steps)],
-                positive: vec![("the power of a schedule", power)],
-            },
-            &Self::Step { from, factor, every } => Named {
+            &Self::Polynomial { from: Exact(from), to: Exact(to), steps, power: Exact(power) } => {
+                Named {
+                    rates: vec![(START, from), (END, to)],
+                    steps: vec![(STEPS, steps)],
+                    positive: vec![("the power of a schedule", power)],
+                }
+            }
+            &Self::Step { from: Exact(from), factor: Exact(factor), every } => Named {
                 rates: vec![(START, from)],
                 steps: vec![(STEPS, every)],
                 positive: vec![("the factor of a schedule", factor)],
             },
             Self::Piecewise { first, later } => Named {
-                rates: [(START, *first)]
+                rates: [(START, first.0)]
                     .into_iter()
-                    .chain(later.iter().map(|&(_, rate)| ("a rate of a schedule", rate)))
+                    .chain(later.iter().map(|&(_, Exact(rate))| ("a rate of a schedule", rate)))
                     .collect(),
                 steps: later.iter().map(|&(step, _)| ("a step of a schedule", step)).collect(),
                 ..named
             },
-            &Self::Exponential { from, factor } => Named {
+            &Self::Exponential { from: Exact(from), factor: Exact(factor) } => Named {
                 rates: vec![(START, from)],
                 positive: vec![("the factor of a schedule", factor)],
                 ..named
             },
-            &Self::Cosine { from, to, steps } => Named {
+            &Self::Cosine { from: Exact(from), to: Exact(to), steps } => Named {
                 rates: vec![(START, from), (END, to)],
                 steps: vec![(STEPS, steps)],
                 ..named
             },
-            &Self::CosineRestarts { from, to, period, growth } => Named {
+            &Self::CosineRestarts { from: Exact(from), to: Exact(to), period, growth } => Named {
                 rates: vec![(START, from), (END, to)],
                 steps: vec![
                     ("the period of a schedule", period),
@@ -314,34 +394,43 @@ impl Kind {
                 ],
                 ..named
             },
-            &Self::OneCycle { initial, peak, last, steps, .. } => Named {
+            &Self::OneCycle {
+                initial: Exact(initial),
+                peak: Exact(peak),
+                last: Exact(last),
+                steps,
+                ..
+            } => Named {
                 rates: vec![(START, initial), ("the peak of a schedule", peak), (END, last)],
                 steps: vec![(STEPS, steps)],
                 ..named
             },
-            &Self::InverseSqrt { from, shift } => Named {
+            &Self::InverseSqrt { from: Exact(from), shift: Exact(shift) } => Named {
                 rates: vec![(START, from)],
                 positive: vec![("the shift of a schedule", shift)],
                 ..named
             },
-            Self::Sequence { parts, .. } => {
-                Named { steps: parts.iter().map(|&(_, steps)| (STEPS, steps)).collect(), ..named }
-            }
         }
     }
 }
 
 #[cfg(feature = "serde")]
-impl TryFrom<Kind> for Schedule {
+impl TryFrom<Parts> for Schedule {
     type Error = Error;
 
-    fn try_from(kind: Kind) -> Result<Self, Error> {
-        Self::of(kind)
+    fn try_from(Parts { parts, last }: Parts) -> Result<Self, Error> {
+        few_parts(parts.len())?;
+        for (kind, steps) in &parts {
+            kind.check()?;
+            whole_steps(*steps)?;
+        }
+        last.check()?;
+        Ok(Self(Parts { parts, last }))
     }
 }
 
 #[cfg(feature = "serde")]
-impl From<Schedule> for Kind {
+impl From<Schedule> for Parts {
     fn from(schedule: Schedule) -> Self {
         schedule.0
     }
@@ -374,153 +463,4 @@ fn in_period(step: u64, period: u64, growth: u64) -> (u64, u64) {
         period = period.saturating_mul(growth);
     }
     (step, period)
-}
-
-/// A learning rate that falls when a loss has stopped falling: PyTorch's `ReduceLROnPlateau`.
-///
-/// ```
-/// use rootstep::optimizer::Plateau;
-///
-/// let mut plateau = Plateau::new(0.1, 0.5, 2)?;
-/// let rates = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0].map(|loss| plateau.observe(loss));
-/// assert_eq!(rates, [0.1, 0.1, 0.1, 0.1, 0.05, 0.05]);
-/// # Ok::<(), rootstep::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "PlateauState", into = "PlateauState"))]
-pub struct Plateau(PlateauState);
-
-/// The settings of a [`Plateau`], and what it has seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
-struct PlateauState {
-    rate: f64,
-    factor: f64,
-    patience: u64,
-    threshold: f64,
-    cooldown: u64,
-    lowest_rate: f64,
-    /// The lowest loss so far; none before the first.
-    best: Option<f64>,
-    bad: u64,
-    cooling: u64,
-}
-
-impl Plateau {
-    /// Starts at `rate`, and multiplies it by `factor` after more than `patience` losses in a row that
-    /// are not lower than the lowest by at least 0.01%.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidSetting`] unless the rate is finite and above 0 and the factor within (0, 1).
-    pub fn new(rate: f64, factor: f64, patience: u64) -> Result<Self, Error> {
-        let (threshold, lowest_rate) = (1e-4, 0.0);
-        let (best, bad, cooling, cooldown) = (None, 0, 0, 0);
-        Self(PlateauState {
-            rate,
-            factor,
-            patience,
-            threshold,
-            cooldown,
-            lowest_rate,
-            best,
-            bad,
-            cooling,
-        })
-        .checked()
-    }
-
-    fn checked(self) -> Result<Self, Error> {
-        let PlateauState { rate, factor, threshold, lowest_rate, .. } = self.0;
-        positive::<f64>("the learning rate", rate)?;
-        if !(factor > 0.0 && factor < 1.0) {
-            return Err(Error::invalid("the factor of a plateau", factor, "above 0 and below 1"));
-        }
-        below_one::<f64>("the threshold of a plateau", threshold)?;
-        if !(0.0..=rate).contains(&lowest_rate) {
-            let allowed = format!("0 to {rate}, the learning rate");
-            return Err(Error::invalid("the lowest rate of a plateau", lowest_rate, allowed));
-        }
-        Ok(self)
-    }
-
-    /// A loss must be lower than the lowest by this share of it to count; 1e-4 by default.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidSetting`] unless it is within [0, 1).
-    pub fn threshold(mut self, threshold: f64) -> Result<Self, Error> {
-        self.0.threshold = threshold;
-        self.checked()
-    }
-
-    /// So many losses after a fall do not count; 0 by default.
-    #[must_use]
-    pub const fn cooldown(mut self, losses: u64) -> Self {
-        self.0.cooldown = losses;
-        self
-    }
-
-    /// The rate falls no further than this; 0 by default.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidSetting`] unless it is within 0 and the rate.
-    pub fn lowest_rate(mut self, rate: f64) -> Result<Self, Error> {
-        self.0.lowest_rate = rate;
-        self.checked()
-    }
-
-    /// The learning rate.
-    #[must_use]
-    pub const fn rate(&self) -> f64 {
-        self.0.rate
-    }
-
-    /// Takes the loss of an epoch, and returns the learning rate of the next. A loss of NaN is not
-    /// lower than any.
-    pub fn observe(&mut self, loss: f64) -> f64 {
-        /// A fall by less than this is none.
-        const LEAST_FALL: f64 = 1e-8;
-        let seen = &mut self.0;
-        // For losses below 0 PyTorch's `best * (1 - threshold)` would be above the best.
-        let share = |best: f64| 1.0 - seen.threshold.copysign(best);
-        if seen.best.is_none_or(|best| loss < best * share(best)) && !loss.is_nan() {
-            seen.best = Some(loss);
-            seen.bad = 0;
-        } else {
-            seen.bad += 1;
-        }
-        if seen.cooling > 0 {
-            seen.cooling -= 1;
-            seen.bad = 0;
-        }
-        if seen.bad > seen.patience {
-            let lower = (seen.rate * seen.factor).max(seen.lowest_rate);
-            if seen.rate - lower > LEAST_FALL {
-                seen.rate = lower;
-            }
-            seen.cooling = seen.cooldown;
-            seen.bad = 0;
-        }
-        seen.rate
-    }
-}
-
-#[cfg(feature = "serde")]
-impl TryFrom<PlateauState> for Plateau {
-    type Error = Error;
-
-    fn try_from(state: PlateauState) -> Result<Self, Error> {
-        Self(state).checked()
-    }
-}
-
-#[cfg(feature = "serde")]
-impl From<Plateau> for PlateauState {
-    fn from(plateau: Plateau) -> Self {
-        plateau.0
-    }
 }

@@ -1,199 +1,26 @@
-//! What an optimizer remembers from step to step, and its form in files.
+//! What an optimizer remembers from step to step, in its form outside of it.
 
-use super::{MomentumFormat, Rule};
+use super::model::{Model, Tensor};
+use super::momentum::check_format;
+#[cfg(any(feature = "serde", feature = "safetensors"))]
+use super::words::{Words, little_endian};
+use super::{Momentum, MomentumFormat, Rule};
 use crate::error::Error;
 use crate::float::Float;
-use crate::step::{INT8_BLOCK, MomentumMut};
+use std::collections::HashMap;
+#[cfg(any(feature = "serde", feature = "safetensors"))]
+use std::convert::Infallible;
+use std::fmt;
 
-/// The version of [`State`].
-pub(super) const VERSION: u32 = 1;
+/// The version of [`State`], and of safetensors files. Those of version 1, which had neither checksums nor
+/// tensors without momentum whose rule has one, are read, too.
+pub(super) const VERSION: u32 = 2;
 
-/// The tensors of a model, as an optimizer remembers them.
-#[derive(Debug, Clone)]
-pub(super) struct Tensors<C> {
-    pub(super) steps: u64,
-    /// Empty before the first step.
-    pub(super) tensors: Vec<TensorState<C>>,
-}
-
-impl<C> Default for Tensors<C> {
-    fn default() -> Self {
-        Self { steps: 0, tensors: Vec::new() }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct TensorState<C> {
-    pub(super) length: usize,
-    pub(super) momentum: Momentum<C>,
-}
-
-/// The momentum of a tensor, as an [`Optimizer`](super::Optimizer) holds it; see [`MomentumMut`] for the
-/// formats.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Momentum<C> {
-    /// The rule has none.
-    None,
-    /// In the type that the step is computed in.
-    Full(Vec<C>),
-    /// In bf16, by its bits.
-    Bf16(Vec<u16>),
-    /// In bytes with a scale for each block of [`INT8_BLOCK`].
-    Int8 {
-        /// One for each element.
-        codes: Vec<i8>,
-        /// One for each block.
-        scales: Vec<f32>,
-    },
-}
-
-impl<C: Float> Tensors<C> {
-    /// Allocates the state at the first step.
-    pub(super) fn prepare<'a>(
-        &mut self,
-        lengths: impl Iterator<Item = usize>,
-        rule_of: impl Fn(usize) -> &'a Rule,
-    ) {
-        if self.steps == 0 {
-            let tensor = |(i, length)| {
-                let momentum = Momentum::new(rule_of(i), length);
-                TensorState { length, momentum }
-            };
-            self.tensors = lengths.enumerate().map(tensor).collect();
-        }
-    }
-
-    pub(super) fn save(&self, element: &str) -> State {
-        let tensors = self.tensors.iter().map(|TensorState { length, momentum }| SavedTensor {
-            length: *length,
-            momentum: momentum.save(),
-        });
-        State {
-            version: VERSION,
-            element: element.to_owned(),
-            steps: self.steps,
-            tensors: tensors.collect(),
-        }
-    }
-}
-
-impl<C: Float> Momentum<C> {
-    /// Momentum of zeros in the format of the rule; none if the rule has none.
-    #[must_use]
-    pub fn new(rule: &Rule, length: usize) -> Self {
-        match rule.momentum_format {
-            _ if !rule.has_momentum::<C>() => Self::None,
-            MomentumFormat::Full => Self::Full(vec![C::default(); length]),
-            MomentumFormat::Bf16 => Self::Bf16(vec![0; length]),
-            MomentumFormat::Int8 => Self::Int8 {
-                codes: vec![0; length],
-                scales: vec![0.0; length.div_ceil(INT8_BLOCK)],
-            },
-        }
-    }
-
-    /// Lends it to a step.
-    pub fn as_mut(&mut self) -> MomentumMut<'_, C> {
-        match self {
-            Self::None => MomentumMut::None,
-            Self::Full(momentum) => MomentumMut::Full(momentum),
-            Self::Bf16(momentum) => MomentumMut::Bf16(momentum),
-            Self::Int8 { codes, scales } => MomentumMut::Int8 { codes, scales },
-        }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Full(momentum) => size_of_val(&momentum[..]),
-            Self::Bf16(momentum) => size_of_val(&momentum[..]),
-            Self::Int8 { codes, scales } => size_of_val(&codes[..]) + size_of_val(&scales[..]),
-        }
-    }
-
-    /// What is wrong with it as the momentum of a tensor of `length` elements by `rule`, if anything is.
-    pub(super) fn check(&self, rule: &Rule, length: usize) -> Result<(), String> {
-        Self::check_format(rule, self.name())?;
-        let (found, blocks) = match self {
-            Self::None => return Ok(()),
-            Self::Full(momentum) => (momentum.len(), None),
-            Self::Bf16(momentum) => (momentum.len(), None),
-            Self::Int8 { codes, scales } => (codes.len(), Some(scales.len())),
-        };
-        if found != length {
-            return Err(format!("has {length} elements and the momentum of {found}"));
-        }
-        match blocks {
-            Some(scales) if scales != length.div_ceil(INT8_BLOCK) => {
-                Err(format!("has {scales} scales for {} blocks", length.div_ceil(INT8_BLOCK)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What is wrong with momentum in this format, if anything is.
-    fn check_format(rule: &Rule, given: &str) -> Result<(), String> {
-        let own = Self::new(rule, 0).name();
-        if given == own {
-            return Ok(());
-        }
-        Err(format!("has {given} momentum, and its rule asks for {own} momentum"))
-    }
-
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::None => "no",
-            Self::Full(_) => C::NAME,
-            Self::Bf16(_) => "bf16",
-            Self::Int8 { .. } => "int8",
-        }
-    }
-
-    /// The momentum of a tensor of `length` elements by `rule`, or what is wrong with what was saved.
-    fn load(rule: &Rule, length: usize, saved: Option<&SavedMomentum>) -> Result<Self, String> {
-        let loaded = match saved {
-            None => Self::None,
-            Some(SavedMomentum::F32(bits)) if C::BITS == 32 => {
-                Self::Full(bits.iter().map(|&bits| C::from_bits(bits.into())).collect())
-            }
-            Some(SavedMomentum::F64(bits)) if C::BITS == 64 => {
-                Self::Full(bits.iter().map(|&bits| C::from_bits(bits)).collect())
-            }
-            Some(SavedMomentum::Bf16(bits)) => Self::Bf16(bits.clone()),
-            Some(SavedMomentum::Int8 { codes, scales }) => Self::Int8 {
-                codes: codes.clone(),
-                scales: scales.iter().map(|&bits| f32::from_bits(bits)).collect(),
-            },
-            Some(other) => return Self::check_format(rule, other.name()).map(|()| Self::None),
-        };
-        loaded.check(rule, length)?;
-        Ok(loaded)
-    }
-
-    fn save(&self) -> Option<SavedMomentum> {
-        Some(match self {
-            Self::None => return None,
-            Self::Full(momentum) if C::BITS == 32 => {
-                SavedMomentum::F32(momentum.iter().map(|m| m.to_f32().to_bits()).collect())
-            }
-            Self::Full(momentum) => {
-                SavedMomentum::F64(momentum.iter().map(|m| m.to_bits()).collect())
-            }
-            Self::Bf16(momentum) => SavedMomentum::Bf16(momentum.clone()),
-            Self::Int8 { codes, scales } => SavedMomentum::Int8 {
-                codes: codes.clone(),
-                scales: scales.iter().map(|scale| scale.to_bits()).collect(),
-            },
-        })
-    }
-}
-
-/// The state of an [`Optimizer`](super::Optimizer), to be saved: the number of steps, and the length
-/// and the momentum of each tensor. It does not contain the rules.
+/// The state of an [`Optimizer`](super::Optimizer), to be saved: the number of steps, and the name, the
+/// length and the momentum of each tensor. It does not contain the rules.
 ///
 /// With the feature `serde` it can be serialised in any format; numbers are saved by their bits, so
-/// that no format changes them.
+/// that no format changes them, and a checksum tells whether any was changed since.
 ///
 /// ```
 /// use rootstep::optimizer::{Optimizer, Rule};
@@ -213,30 +40,40 @@ impl<C: Float> Momentum<C> {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct State {
-    pub(super) version: u32,
+    version: u32,
     /// The type of the parameters.
-    pub(super) element: String,
-    pub(super) steps: u64,
-    /// Empty before the first step.
-    pub(super) tensors: Vec<SavedTensor>,
+    element: String,
+    steps: u64,
+    #[cfg(feature = "serde")]
+    #[serde(default)]
+    checksum: Option<u32>,
+    /// Empty as long as the model is not known.
+    tensors: Vec<SavedTensor>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
-pub(super) struct SavedTensor {
-    pub(super) length: usize,
-    pub(super) momentum: Option<SavedMomentum>,
+struct SavedTensor {
+    /// None in version 1, for the index.
+    #[cfg_attr(feature = "serde", serde(default))]
+    name: Option<String>,
+    length: Option<usize>,
+    /// That of the rule; none if that has no momentum. Version 1 has none, for that of the momentum.
+    #[cfg_attr(feature = "serde", serde(default))]
+    format: Option<MomentumFormat>,
+    momentum: Option<SavedMomentum>,
 }
 
 /// Momentum by its bits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum SavedMomentum {
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+enum SavedMomentum {
     F32(Vec<u32>),
     F64(Vec<u64>),
     Bf16(Vec<u16>),
@@ -244,42 +81,261 @@ pub(super) enum SavedMomentum {
 }
 
 impl SavedMomentum {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::F32(_) => "f32",
-            Self::F64(_) => "f64",
-            Self::Bf16(_) => "bf16",
-            Self::Int8 { .. } => "int8",
-        }
+    fn of<C: Float>(momentum: &Momentum<C>) -> Option<Self> {
+        Some(match momentum {
+            Momentum::None => return None,
+            Momentum::Full(momentum) if C::BITS == 32 => {
+                Self::F32(momentum.iter().map(|m| m.to_f32().to_bits()).collect())
+            }
+            Momentum::Full(momentum) => Self::F64(momentum.iter().map(|m| m.to_bits()).collect()),
+            Momentum::Bf16(momentum) => Self::Bf16(momentum.clone()),
+            Momentum::Int8 { codes, scales } => Self::Int8 {
+                codes: codes.clone(),
+                scales: scales.iter().map(|scale| scale.to_bits()).collect(),
+            },
+        })
+    }
+
+    fn load<C: Float>(&self) -> Result<Momentum<C>, String> {
+        let of_other = |name| Err(format!("has {name} momentum; allowed: {}", C::NAME));
+        Ok(match self {
+            Self::F32(_) if C::BITS != 32 => return of_other("f32"),
+            Self::F64(_) if C::BITS != 64 => return of_other("f64"),
+            Self::F32(bits) => {
+                Momentum::Full(bits.iter().map(|&bits| C::from_bits(bits.into())).collect())
+            }
+            Self::F64(bits) => {
+                Momentum::Full(bits.iter().map(|&bits| C::from_bits(bits)).collect())
+            }
+            Self::Bf16(bits) => Momentum::Bf16(bits.clone()),
+            Self::Int8 { codes, scales } => Momentum::Int8 {
+                codes: codes.clone(),
+                scales: scales.iter().map(|&bits| f32::from_bits(bits)).collect(),
+            },
+        })
     }
 }
 
+/// A few numbers about it: there may be millions of elements.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("version", &self.version)
+            .field("element", &self.element)
+            .field("steps", &self.steps)
+            .field("tensors", &self.tensors.len())
+            .field(
+                "elements",
+                &self.tensors.iter().filter_map(|tensor| tensor.length).sum::<usize>(),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was read from a state or a file, before it is taken.
+pub(super) struct Loaded<C> {
+    pub(super) steps: u64,
+    pub(super) tensors: Vec<LoadedTensor<C>>,
+}
+
+pub(super) struct LoadedTensor<C> {
+    pub(super) name: String,
+    pub(super) length: Option<usize>,
+    /// That of the rule that it was saved with.
+    pub(super) format: Option<MomentumFormat>,
+    pub(super) momentum: Momentum<C>,
+}
+
+pub(super) fn invalid(problem: String) -> Error {
+    Error::InvalidState { problem }
+}
+
+/// What is wrong with the version or the element type of a state, if anything is.
+pub(super) fn check_kind(version: u64, element: &str, own_element: &str) -> Result<(), Error> {
+    if !(1..=u64::from(VERSION)).contains(&version) {
+        return Err(invalid(format!("it is of version {version}; allowed: 1 to {VERSION}")));
+    }
+    if element != own_element {
+        return Err(invalid(format!("its parameters are {element}; allowed: {own_element}")));
+    }
+    Ok(())
+}
+
 impl State {
-    /// The state in memory, if it fits the rules.
-    pub(super) fn load<'a, C: Float>(
-        &self,
-        own_element: &str,
-        rule_of: impl Fn(usize) -> &'a Rule,
-    ) -> Result<Tensors<C>, Error> {
-        let invalid = |problem| Error::InvalidState { problem };
-        if self.version != VERSION {
-            let version = self.version;
-            return Err(invalid(format!("it is of version {version}; this is version {VERSION}")));
+    pub(super) fn save<C: Float>(element: &str, model: &Model<C>, rules: &[Rule]) -> Self {
+        let tensor = |(i, tensor): (usize, &Tensor<C>)| SavedTensor {
+            name: Some(model.file_name(i)),
+            length: tensor.length,
+            format: rules[tensor.group].format::<C>(),
+            momentum: SavedMomentum::of(&tensor.momentum),
+        };
+        Self {
+            version: VERSION,
+            element: element.to_owned(),
+            steps: model.steps,
+            #[cfg(feature = "serde")]
+            checksum: Some(checksum_of(element, model, rules)),
+            tensors: model.tensors.iter().enumerate().map(tensor).collect(),
         }
-        if self.element != own_element {
-            let element = &self.element;
-            return Err(invalid(format!("its parameters are {element}, not {own_element}")));
-        }
-        if self.steps == 0 && !self.tensors.is_empty() {
-            let tensors = self.tensors.len();
-            return Err(invalid(format!("it has {tensors} tensors before the first step")));
-        }
-        let tensor = |(i, SavedTensor { length, momentum }): (usize, &SavedTensor)| {
-            let momentum = Momentum::load(rule_of(i), *length, momentum.as_ref())
-                .map_err(|problem| invalid(format!("tensor {i} {problem}")))?;
-            Ok(TensorState { length: *length, momentum })
+    }
+
+    pub(super) fn load<C: Float>(&self, own_element: &str) -> Result<Loaded<C>, Error> {
+        check_kind(self.version.into(), &self.element, own_element)?;
+        let tensor = |(i, saved): (usize, &SavedTensor)| {
+            let name = saved.name.clone().unwrap_or_else(|| i.to_string());
+            let momentum = match &saved.momentum {
+                None => Momentum::None,
+                Some(momentum) => momentum
+                    .load()
+                    .map_err(|problem| invalid(format!("tensor `{name}` {problem}")))?,
+            };
+            let format = if self.version == 1 { momentum.format() } else { saved.format };
+            Ok(LoadedTensor { name, length: saved.length, format, momentum })
         };
         let tensors = self.tensors.iter().enumerate().map(tensor).collect::<Result<_, Error>>()?;
-        Ok(Tensors { steps: self.steps, tensors })
+        let loaded = Loaded { steps: self.steps, tensors };
+        #[cfg(feature = "serde")]
+        loaded.check(self.version.into(), self.checksum, own_element)?;
+        Ok(loaded)
     }
+}
+
+impl<C: Float> Loaded<C> {
+    /// What is wrong with its checksum, if anything is.
+    #[cfg(any(feature = "serde", feature = "safetensors"))]
+    pub(super) fn check(
+        &self,
+        version: u64,
+        saved: Option<u32>,
+        element: &str,
+    ) -> Result<(), Error> {
+        let tensors = self.tensors.iter().map(|tensor| Summed {
+            name: tensor.name.clone(),
+            length: tensor.length,
+            format: tensor.format,
+            momentum: &tensor.momentum,
+        });
+        match saved {
+            None if version == 1 => Ok(()),
+            None => Err(invalid("it has no checksum; allowed: none in version 1 alone".to_owned())),
+            Some(saved) => match checksum(element, self.steps, tensors.collect()) {
+                own if own == saved => Ok(()),
+                own => Err(invalid(format!(
+                    "it is damaged: its checksum is {saved:08x}, and that of what it holds {own:08x}"
+                ))),
+            },
+        }
+    }
+
+    /// Becomes the state of a model with these rules, if it fits: tensor by tensor, by their names.
+    pub(super) fn adopt(mut self, model: &mut Model<C>, rules: &[Rule]) -> Result<(), Error> {
+        if self.steps == 0 && self.tensors.is_empty() {
+            // That of an optimizer before its first step, whatever the model.
+            model.steps = 0;
+            model.tensors.iter_mut().for_each(|tensor| tensor.momentum = Momentum::None);
+            return Ok(());
+        }
+        let loaded = self.in_order_of(model)?;
+        let mut tensors = Vec::with_capacity(loaded.len());
+        for (i, LoadedTensor { name, length, format, momentum }) in loaded.into_iter().enumerate() {
+            let group = model.group(i);
+            let wrong = |problem| invalid(format!("tensor `{name}` {problem}"));
+            let own = model.tensors.get(i).and_then(|tensor| tensor.length);
+            if let (Some(own), Some(length)) = (own, length)
+                && own != length
+            {
+                return Err(wrong(format!(
+                    "has {length} elements; allowed: {own}, as the model's"
+                )));
+            }
+            check_format::<C>(format, &rules[group]).map_err(wrong)?;
+            momentum.check(&rules[group], length).map_err(wrong)?;
+            tensors.push(Tensor { group, length: length.or(own), momentum });
+        }
+        (model.steps, model.tensors) = (self.steps, tensors);
+        Ok(())
+    }
+
+    /// Its tensors in the order of the model's.
+    fn in_order_of(&mut self, model: &Model<C>) -> Result<Vec<LoadedTensor<C>>, Error> {
+        let mut loaded = HashMap::with_capacity(self.tensors.len());
+        for tensor in self.tensors.drain(..) {
+            if let Some(twice) = loaded.insert(tensor.name.clone(), tensor) {
+                return Err(invalid(format!("it has two tensors `{}`", twice.name)));
+            }
+        }
+        let count = if model.is_known() { model.tensors.len() } else { loaded.len() };
+        if loaded.len() != count || count < model.least() {
+            let allowed = if model.is_known() {
+                format!("{count}, as the model has")
+            } else {
+                format!("{} or more, which the groups name", model.least())
+            };
+            return Err(invalid(format!("it has {} tensors; allowed: {allowed}", loaded.len())));
+        }
+        let mut take = |i: usize| {
+            let name = model.file_name(i);
+            loaded.remove(&name).ok_or(name)
+        };
+        (0..count).map(&mut take).collect::<Result<_, _>>().map_err(|missing| {
+            let hint = if model.is_named() {
+                ""
+            } else {
+                ", since this optimizer was built without names"
+            };
+            invalid(format!("it has no tensor `{missing}`, which the model has{hint}"))
+        })
+    }
+}
+
+/// What the checksum of a tensor is taken of.
+#[cfg(any(feature = "serde", feature = "safetensors"))]
+struct Summed<'a, C> {
+    name: String,
+    length: Option<usize>,
+    format: Option<MomentumFormat>,
+    momentum: &'a Momentum<C>,
+}
+
+/// The checksum of the state of a model.
+#[cfg(any(feature = "serde", feature = "safetensors"))]
+pub(super) fn checksum_of<C: Float>(element: &str, model: &Model<C>, rules: &[Rule]) -> u32 {
+    let tensors = model.tensors.iter().enumerate().map(|(i, tensor)| Summed {
+        name: model.file_name(i),
+        length: tensor.length,
+        format: rules[tensor.group].format::<C>(),
+        momentum: &tensor.momentum,
+    });
+    checksum(element, model.steps, tensors.collect())
+}
+
+/// CRC-32 of everything, numbers in little-endian order, in an order that does not depend on that of the
+/// tensors.
+#[cfg(any(feature = "serde", feature = "safetensors"))]
+fn checksum<C: Float>(element: &str, steps: u64, mut tensors: Vec<Summed<'_, C>>) -> u32 {
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(element.as_bytes());
+    hasher.update(&steps.to_le_bytes());
+    for Summed { name, length, format, momentum } in tensors {
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        // No slice is so long.
+        hasher.update(&length.map_or(u64::MAX, |length| length as u64).to_le_bytes());
+        hasher.update(&[match format {
+            None => 0,
+            Some(MomentumFormat::Full) => 1,
+            Some(MomentumFormat::Bf16) => 2,
+            Some(MomentumFormat::Int8) => 3,
+        }]);
+        for Words { bytes, size } in momentum.words() {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            let update = |bytes: &[u8]| {
+                hasher.update(bytes);
+                Ok::<(), Infallible>(())
+            };
+            let Ok(()) = little_endian(bytes, size, update);
+        }
+    }
+    hasher.finalize()
 }

@@ -20,12 +20,13 @@ mod imports;
 mod inspect;
 mod kernels;
 mod level;
+mod model;
 mod optimizer;
-#[cfg(all(feature = "safetensors", feature = "serde"))]
 mod optimizer_state;
 #[cfg(feature = "rayon")]
 mod parallel;
 mod schedules;
+mod serialised;
 #[cfg(feature = "rayon")]
 mod soak;
 mod step_all;

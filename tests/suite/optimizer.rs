@@ -423,7 +423,7 @@ fn shapes() {
         &[5, 6],
         &[5, 6, 1],
         &format!(
-            "there are 2 tensors of parameters and 3 gradients; {same_number}, 2 as at the last step"
+            "there are 2 tensors of parameters and 3 gradients; {same_number}, 2 as the optimizer has"
         ),
     );
     refused(
@@ -431,14 +431,14 @@ fn shapes() {
         &[5, 6, 1],
         &[5, 6, 1],
         &format!(
-            "there are 3 tensors of parameters and 3 gradients; {same_number}, 2 as at the last step"
+            "there are 3 tensors of parameters and 3 gradients; {same_number}, 2 as the optimizer has"
         ),
     );
     refused(
         &mut optimizer,
         &[5, 7],
         &[5, 7],
-        "tensor 1 has 7 parameters and a gradient of 7 elements; allowed: the same number, 6 as at the last step",
+        "tensor 1 has 7 parameters and a gradient of 7 elements; allowed: the same number, 6 as before",
     );
     optimizer.step(&mut tensors(&[5, 6]), &tensors(&[5, 6])).unwrap();
 }
@@ -475,20 +475,24 @@ fn settings_out_of_range() {
     fn message(builder: Builder<f32>) -> String {
         builder.build().unwrap_err().to_string()
     }
-    let finite = "allowed: a finite number, 0 or more";
-    let positive = "allowed: a finite number above 0";
-    let below_one = "allowed: 0 or more, below 1";
+    let finite = "allowed: 0 to 3.4028235e38, the largest f32";
+    let positive = "allowed: 1e-45 to 3.4028235e38, the smallest and the largest f32";
+    let below_one = "allowed: 0 to 0.99999994, the largest f32 below 1";
+    // Such as a person writes them.
+    let text = |number: f64| match number {
+        1e39 => "1e39".to_owned(),
+        1e-60 => "1e-60".to_owned(),
+        number => number.to_string(),
+    };
     let rule = |rule| message(Optimizer::builder(rule));
     let sgd = Rule::sgd(0.1);
     for rate in [-1.0, f64::NAN, f64::INFINITY, 1e39] {
-        assert_eq!(rule(Rule::sgd(rate)), format!("the learning rate is {rate}; {finite}"));
-        assert_eq!(
-            rule(sgd.with_weight_decay(rate)),
-            format!("the weight decay is {rate}; {finite}")
-        );
+        let is = format!("is {}; {finite}", text(rate));
+        assert_eq!(rule(Rule::sgd(rate)), format!("the learning rate {is}"));
+        assert_eq!(rule(sgd.with_weight_decay(rate)), format!("the weight decay {is}"));
         assert_eq!(
             rule(sgd.with_decoupled_weight_decay(rate)),
-            format!("the decoupled weight decay is {rate}; {finite}")
+            format!("the decoupled weight decay {is}")
         );
     }
     for share in [-0.1, 1.0, 0.999_999_999_9, f64::NAN, f64::INFINITY] {
@@ -497,12 +501,12 @@ fn settings_out_of_range() {
         assert_eq!(rule(momentum), format!("the dampening is {share}; {below_one}"));
     }
     for epsilon in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-60] {
+        let is = format!("is {}; {positive}", text(epsilon));
         assert_eq!(
             rule(sgd.with_power(Power::Smoothed { epsilon })),
-            format!("the epsilon of the smoothed power is {epsilon}; {positive}")
+            format!("the epsilon of the smoothed power {is}")
         );
         let builder = || Optimizer::builder(sgd);
-        let is = format!("is {epsilon}; {positive}");
         assert_eq!(
             message(builder().with_gradient_scale(epsilon)),
             format!("the gradient scale {is}")
@@ -528,7 +532,7 @@ fn settings_out_of_range() {
     let builder = || Optimizer::builder(sgd).with_group(sgd, [0, 2]);
     assert_eq!(
         message(builder().with_group(sgd, [1, 2])),
-        "a tensor of a group is 2; allowed: a tensor in one group only; it is in 1 too"
+        "the number of groups with tensor 2 is 2 (groups 1 and 2); allowed: 1"
     );
     assert_eq!(
         message(builder().with_group(sgd, [usize::MAX])),

@@ -3,9 +3,11 @@
 
 use crate::support::{TestElement, unit_values};
 use rootstep::Error;
-use rootstep::optimizer::{MomentumFormat, Optimizer, Power, Rule, State};
+use rootstep::optimizer::{Momentum, MomentumFormat, Optimizer, Power, Rule, State};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use std::fs;
+use std::io::{self, Write};
 
 const NAMES: [&str; 3] = ["weight", "bias", "scale"];
 const LENGTHS: [usize; 3] = [300, 0, 129];
@@ -17,8 +19,24 @@ fn tensors<T: TestElement>(seed: u64) -> Vec<Vec<T>> {
 }
 
 fn build<T: TestElement>(rule: Rule) -> Optimizer<T> {
+    named(rule, NAMES)
+}
+
+fn named<T: TestElement>(rule: Rule, names: [&str; 3]) -> Optimizer<T> {
     // The third tensor has no momentum.
+    let plain = Rule::pbsgd(0.1, Power::Half);
+    Optimizer::builder(rule).with_names(names).with_named_group(plain, ["scale"]).build().unwrap()
+}
+
+/// Without names.
+fn by_index<T: TestElement>(rule: Rule) -> Optimizer<T> {
     Optimizer::builder(rule).with_group(Rule::pbsgd(0.1, Power::Half), [2]).build().unwrap()
+}
+
+fn file<T: TestElement>(optimizer: &Optimizer<T>) -> Vec<u8> {
+    let mut file = Vec::new();
+    optimizer.write_safetensors(&mut file).unwrap();
+    file
 }
 
 fn rules() -> Vec<Rule> {
@@ -39,36 +57,67 @@ fn bits<T: TestElement>(tensors: &[Vec<T>]) -> Vec<Vec<u64>> {
 
 /// Steps `before` times, saves and loads by `through`, steps 3 more times; against no interruption.
 fn resume<T: TestElement>(
-    rule: Rule,
+    build: impl Fn() -> Optimizer<T>,
     before: u64,
     through: impl Fn(&Optimizer<T>, &mut Optimizer<T>),
 ) {
     let (mut whole, mut interrupted) = (tensors::<T>(1), tensors::<T>(1));
-    advance(&mut build(rule), &mut whole, before + 3);
+    advance(&mut build(), &mut whole, before + 3);
 
-    let mut first = build(rule);
+    let mut first = build();
     advance(&mut first, &mut interrupted, before);
-    let mut second = build(rule);
-    through(&first, &mut second);
-    assert_eq!(second.state(), first.state());
-    assert_eq!(second.steps(), before);
-    advance(&mut second, &mut interrupted, 3);
-    assert_eq!(bits(&whole), bits(&interrupted), "{rule:?} after {before} steps");
+    // Into a new one, and into one that is further on.
+    let mut late = build();
+    advance(&mut late, &mut tensors(7), before + 1);
+    for mut second in [build(), late] {
+        through(&first, &mut second);
+        if before > 0 {
+            assert_eq!(second.state(), first.state());
+        }
+        assert_eq!(second.steps(), before);
+        let mut interrupted = interrupted.clone();
+        advance(&mut second, &mut interrupted, 3);
+        assert_eq!(bits(&whole), bits(&interrupted), "{first:?} after {before} steps");
+    }
 }
 
 fn resume_every_way<T: TestElement>() {
+    let folder = folder("resume");
+    let path = folder.join(T::NAME);
     for rule in rules() {
         for before in [0, 1, 2, 5] {
-            resume::<T>(rule, before, |from, to| to.restore(&from.state()).unwrap());
-            resume::<T>(rule, before, |from, to| {
-                let text = serde_json::to_string(&from.state()).unwrap();
-                to.restore(&serde_json::from_str(&text).unwrap()).unwrap();
-            });
-            resume::<T>(rule, before, |from, to| {
-                to.restore_safetensors(&from.to_safetensors(&NAMES).unwrap(), &NAMES).unwrap();
-            });
+            for build in [build::<T>, by_index] {
+                let resume = |through: fn(&Optimizer<T>, &mut Optimizer<T>)| {
+                    resume(|| build(rule), before, through);
+                };
+                resume(|from, to| to.restore(&from.state()).unwrap());
+                resume(|from, to| {
+                    let text = serde_json::to_string(&from.state()).unwrap();
+                    to.restore(&serde_json::from_str(&text).unwrap()).unwrap();
+                });
+                resume(|from, to| {
+                    let bytes = postcard::to_allocvec(&from.state()).unwrap();
+                    to.restore(&postcard::from_bytes(&bytes).unwrap()).unwrap();
+                });
+                resume(|from, to| to.read_safetensors(&file(from)[..]).unwrap());
+            }
+            resume(
+                || build::<T>(rule),
+                before,
+                |from, to| {
+                    from.save_safetensors(&path).unwrap();
+                    to.load_safetensors(&path).unwrap();
+                },
+            );
         }
     }
+}
+
+/// An empty folder for a test's files.
+fn folder(test: &str) -> std::path::PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("state-{test}"));
+    fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 #[test]
@@ -96,7 +145,7 @@ fn the_file_holds_the_momentum_by_name() {
     for rule in rules() {
         let mut optimizer = build::<f32>(rule);
         advance(&mut optimizer, &mut tensors(1), 2);
-        let file = optimizer.to_safetensors(&NAMES).unwrap();
+        let file = file(&optimizer);
         let file = SafeTensors::deserialize(&file).unwrap();
         let mut names = file.names();
         names.sort_unstable();
@@ -137,37 +186,184 @@ fn refused(rule: Rule, restore: impl Fn(&mut Optimizer<f32>) -> Result<(), Error
 fn file_of(rule: Rule) -> Vec<u8> {
     let mut optimizer = build::<f32>(rule);
     advance(&mut optimizer, &mut tensors(1), 2);
-    optimizer.to_safetensors(&NAMES).unwrap()
+    file(&optimizer)
 }
 
 #[test]
-fn truncated_and_corrupt_files() {
+fn truncated_files() {
     for rule in rules() {
         let file = file_of(rule);
-        for length in (0..file.len()).step_by(7).chain([file.len() - 1]) {
-            let problem = refused(rule, |o| o.restore_safetensors(&file[..length], &NAMES));
-            assert!(problem.starts_with("not a safetensors file: "), "{problem}");
+        let mut optimizer = build::<f32>(rule);
+        advance(&mut optimizer, &mut tensors(1), 1);
+        let before = optimizer.state();
+        for length in 0..file.len() {
+            let error = optimizer.read_safetensors(&file[..length]).unwrap_err();
+            assert!(matches!(error, Error::InvalidState { .. }), "{length}: {error:?}");
+            assert_eq!(optimizer.state(), before);
         }
         let longer = [&file[..], &[0]].concat();
-        refused(rule, |o| o.restore_safetensors(&longer, &NAMES));
-        // A flipped bit in the header is noticed or harmless; it never panics.
-        let header = u64::from_le_bytes(*file.first_chunk().unwrap());
-        for bit in 0..(usize::try_from(header).unwrap() + 8) * 8 {
+        let problem = refused(rule, |o| o.read_safetensors(&longer[..]));
+        assert_eq!(problem, "not a safetensors file: there is more behind its end");
+    }
+}
+
+/// Whatever bit of a file is flipped, the file is refused, or says the same.
+#[test]
+fn flipped_bits_of_a_file() {
+    for rule in rules() {
+        let file = file_of(rule);
+        let mut right = build::<f32>(rule);
+        right.read_safetensors(&file[..]).unwrap();
+        let (right, new) = (right.state(), build::<f32>(rule).state());
+        let mut refused = 0;
+        for bit in 0..file.len() * 8 {
             let mut flipped = file.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let mut optimizer = build::<f32>(rule);
-            let restored = optimizer.restore_safetensors(&flipped, &NAMES);
-            assert!(restored.is_ok() || optimizer.steps() == 0);
+            let taken = optimizer.read_safetensors(&flipped[..]).is_ok();
+            assert_eq!(optimizer.state(), if taken { right.clone() } else { new.clone() }, "{bit}");
+            refused += usize::from(!taken);
+        }
+        assert!(refused > file.len() * 8 * 99 / 100, "{refused}");
+    }
+}
+
+/// A state from a file, if it can be read.
+type Read<'a> = &'a dyn Fn(&[u8]) -> Option<State>;
+
+#[test]
+fn flipped_bits_of_other_formats() {
+    for rule in rules() {
+        let mut optimizer = build::<f32>(rule);
+        advance(&mut optimizer, &mut tensors(1), 2);
+        let (right, new) = (optimizer.state(), build::<f32>(rule).state());
+        let json = serde_json::to_vec(&right).unwrap();
+        let binary = postcard::to_allocvec(&right).unwrap();
+        let read_json = |file: &[u8]| serde_json::from_slice::<State>(file).ok();
+        let read_binary = |file: &[u8]| postcard::from_bytes::<State>(file).ok();
+        for (file, read) in [(json, &read_json as Read<'_>), (binary, &read_binary)] {
+            // A prime: every seventh byte would be the same digit of all numbers.
+            for bit in (0..file.len() * 8).step_by(3) {
+                let mut flipped = file.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let mut optimizer = build::<f32>(rule);
+                let taken = read(&flipped).is_some_and(|state| optimizer.restore(&state).is_ok());
+                assert_eq!(optimizer.state(), if taken { right.clone() } else { new.clone() });
+            }
         }
     }
 }
 
-/// A file with another version, or with tensors of another type.
-fn rewritten(file: &[u8], version: Option<&str>, types: &[(&str, Dtype)]) -> Vec<u8> {
+/// Files of version 1, which had no checksum, and named neither formats nor tensors without momentum.
+#[test]
+fn files_of_version_1() {
+    let text = r#"{"version":1,"element":"f32","steps":2,"tensors":[
+        {"length":2,"momentum":{"F32":[1065353216,1073741824]}},
+        {"length":0,"momentum":{"F32":[]}},
+        {"length":3,"momentum":null}]}"#;
+    let mut optimizer = by_index::<f32>(rules()[0]);
+    optimizer.restore(&serde_json::from_str(text).unwrap()).unwrap();
+    assert_eq!(optimizer.momentum(0), Some(&Momentum::Full(vec![1.0, 2.0])));
+    assert_eq!((optimizer.steps(), optimizer.momentum(2)), (2, Some(&Momentum::None)));
+
+    let metadata = [
+        ("rootstep.optimizer.version", "1"),
+        ("rootstep.optimizer.element", "f32"),
+        ("rootstep.optimizer.steps", "2"),
+        ("weight.length", "2"),
+        ("bias.length", "0"),
+        ("scale.length", "3"),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let data = [1.0_f32, 2.0].map(f32::to_le_bytes).concat();
+    let views = [("weight.momentum", 2), ("bias.momentum", 0)]
+        .map(|(name, n)| (name, TensorView::new(Dtype::F32, vec![n], &data[..n * 4]).unwrap()));
+    let file = safetensors::serialize(views, Some(metadata)).unwrap();
+    let mut optimizer = build::<f32>(rules()[0]);
+    optimizer.read_safetensors(&file[..]).unwrap();
+    assert_eq!(optimizer.momentum(0), Some(&Momentum::Full(vec![1.0, 2.0])));
+    assert_eq!((optimizer.steps(), optimizer.momentum(2)), (2, Some(&Momentum::None)));
+}
+
+/// Whatever the order of a hash map's keys.
+#[test]
+fn the_same_state_gives_the_same_bytes() {
+    for rule in rules() {
+        let first = file_of(rule);
+        for _ in 0..10 {
+            assert_eq!(file_of(rule), first);
+        }
+        let mut read = build::<f32>(rule);
+        read.read_safetensors(&first[..]).unwrap();
+        assert_eq!(file(&read), first);
+    }
+}
+
+/// A writer that fails after some bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.0);
+        self.0 -= taken;
+        if taken == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(taken)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn writers_that_fail() {
+    for rule in rules() {
+        let mut optimizer = build::<f32>(rule);
+        advance(&mut optimizer, &mut tensors(1), 2);
+        let whole = file(&optimizer).len();
+        for room in 0..whole {
+            let error = optimizer.write_safetensors(Full(room)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+        optimizer.write_safetensors(Full(whole)).unwrap();
+    }
+}
+
+/// What was there stays, if the new file can't be written; no other file is left behind.
+#[test]
+fn saving_replaces_whole_files() {
+    let folder = folder("save");
+    let path = folder.join("state.safetensors");
+    let mut optimizer = build::<f32>(rules()[0]);
+    optimizer.save_safetensors(&path).unwrap();
+    let before = fs::read(&path).unwrap();
+    advance(&mut optimizer, &mut tensors(1), 2);
+    let missing = folder.join("missing").join("state");
+    assert_eq!(optimizer.save_safetensors(missing).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert!(optimizer.save_safetensors(&folder).is_err(), "a folder is no file");
+    assert_eq!(fs::read(&path).unwrap(), before);
+    optimizer.save_safetensors(&path).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), file(&optimizer));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::write(folder.join("other"), "").unwrap();
+        let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode("state.safetensors"), mode("other"));
+        fs::remove_file(folder.join("other")).unwrap();
+    }
+    let error = build::<f32>(rules()[0]).load_safetensors(folder.join("none")).unwrap_err();
+    assert!(error.to_string().contains("none cannot be opened: "), "{error}");
+}
+
+/// A file with other metadata, or with tensors of another type.
+fn rewritten(file: &[u8], changes: &[(&str, &str)], types: &[(&str, Dtype)]) -> Vec<u8> {
     let (_, header) = SafeTensors::read_metadata(file).unwrap();
     let mut metadata = header.metadata().clone().unwrap();
-    if let Some(version) = version {
-        metadata.insert("rootstep.optimizer.version".to_owned(), version.to_owned()).unwrap();
+    for &(key, value) in changes {
+        metadata.insert(key.to_owned(), value.to_owned()).unwrap();
     }
     let tensors = SafeTensors::deserialize(file).unwrap();
     let tensors = tensors.tensors();
@@ -182,105 +378,183 @@ fn rewritten(file: &[u8], version: Option<&str>, types: &[(&str, Dtype)]) -> Vec
 #[test]
 fn files_of_other_versions_and_types() {
     let [full, _, int8] = rules()[..] else { unreachable!("three formats") };
-    let refused = |rule, version, types: &[(&str, Dtype)]| {
-        let file = rewritten(&file_of(rule), version, types);
-        refused(rule, |optimizer| optimizer.restore_safetensors(&file, &NAMES))
+    let refused = |rule, changes: &[(&str, &str)], types: &[(&str, Dtype)]| {
+        let file = rewritten(&file_of(rule), changes, types);
+        refused(rule, |optimizer| optimizer.read_safetensors(&file[..]))
     };
-    assert_eq!(refused(full, Some("2"), &[]), "it is of version 2; this is version 1");
-    let huge = "18446744073709551615";
-    let problem = format!("it is of version {huge}; this is version 1");
-    assert_eq!(refused(full, Some(huge), &[]), problem);
-    let problem = "`rootstep.optimizer.version` is `two`, not a number";
-    assert_eq!(refused(full, Some("two"), &[]), problem);
-    let problem = refused(full, None, &[("weight.momentum", Dtype::I32)]);
-    assert_eq!(problem, "`weight.momentum` is I32");
-    let problem = refused(int8, None, &[("weight.momentum.scale", Dtype::I32)]);
-    assert_eq!(problem, "`weight.momentum.scale` is I32, not F32");
+    let version = "rootstep.optimizer.version";
+    for (other, problem) in [
+        ("3", "it is of version 3; allowed: 1 to 2"),
+        ("0", "it is of version 0; allowed: 1 to 2"),
+        ("18446744073709551615", "it is of version 18446744073709551615; allowed: 1 to 2"),
+        ("two", "`rootstep.optimizer.version` is `two`, not a number"),
+    ] {
+        assert_eq!(refused(full, &[(version, other)], &[]), problem);
+    }
+    let problem = refused(full, &[("weight.format", "f16")], &[]);
+    assert_eq!(problem, "`weight.format` is `f16`; allowed: none, full, bf16, int8");
+    let problem = refused(full, &[("weight.length", "-1")], &[]);
+    assert_eq!(problem, "`weight.length` is `-1`, not a number");
+    let problem = refused(full, &[("rootstep.optimizer.steps", "7")], &[]);
+    assert!(problem.starts_with("it is damaged: its checksum is "), "{problem}");
+    let problem = refused(full, &[], &[("weight.momentum", Dtype::I32)]);
+    assert_eq!(problem, "`weight.momentum` is I32; allowed: F32, BF16 or I8");
+    let problem = refused(int8, &[], &[("weight.momentum.scale", Dtype::I32)]);
+    assert_eq!(problem, "`weight.momentum.scale` is I32; allowed: F32");
     // As they were written, they are taken.
     let mut optimizer = build::<f32>(int8);
     advance(&mut optimizer, &mut tensors(1), 1);
-    optimizer.restore_safetensors(&rewritten(&file_of(int8), None, &[]), &NAMES).unwrap();
+    optimizer.read_safetensors(&rewritten(&file_of(int8), &[], &[])[..]).unwrap();
 }
 
+/// Files by the keys and the shapes of their tensors, and their metadata.
 #[test]
 fn foreign_files() {
     let [full, bf16, int8] = rules()[..] else { unreachable!("three formats") };
+    let foreign = |name: &str, dtype: Dtype, length: usize| {
+        let data = vec![0; length * dtype.bitsize() / 8];
+        let view = TensorView::new(dtype, vec![length], &data).unwrap();
+        let metadata = [("version", "1"), ("element", "f32"), ("steps", "1")]
+            .map(|(key, value)| (format!("rootstep.optimizer.{key}"), value.to_owned()));
+        safetensors::serialize([(name, view)], Some(metadata.into())).unwrap()
+    };
     let data = [0; 8];
-    let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![2], &data).unwrap();
-    let foreign = safetensors::serialize([("weight", view)], None).unwrap();
+    let view = TensorView::new(Dtype::F32, vec![2], &data).unwrap();
+    let of_weights = safetensors::serialize([("weight", view)], None).unwrap();
+    for (file, problem) in [
+        (of_weights, "the file's metadata has no `rootstep.optimizer.version`"),
+        (foreign("weight", Dtype::F32, 2), "`weight` is not the momentum of a tensor"),
+        (foreign("weight.momentum", Dtype::F32, 2), "the file's metadata has no `weight.length`"),
+        (foreign("weight.momentum.scale", Dtype::F32, 2), "`weight.momentum.scale` has no codes"),
+        (b"{}".to_vec(), "not a safetensors file: failed to fill whole buffer"),
+        (
+            [0xff; 16].to_vec(),
+            "not a safetensors file: its header has 18446744073709551615 bytes; allowed: 100000000",
+        ),
+    ] {
+        assert_eq!(refused(full, |o| o.read_safetensors(&file[..])), problem);
+    }
     assert_eq!(
-        refused(full, |o| o.restore_safetensors(&foreign, &NAMES)),
-        "the file's metadata has no `rootstep.optimizer.version`"
+        refused(bf16, |o| o.read_safetensors(&file_of(int8)[..])),
+        "tensor `weight` has int8 momentum; allowed: bf16, as its rule says"
     );
     assert_eq!(
-        refused(full, |o| o.restore_safetensors(&file_of(full), &["weight", "bias", "other"])),
-        "the file's metadata has no `other.length`"
-    );
-    assert_eq!(
-        refused(full, |o| o.restore_safetensors(&file_of(full), &["weight", "scale"])),
-        "it has 2 tensors, 1 of them of these names"
-    );
-    assert_eq!(
-        refused(bf16, |o| o.restore_safetensors(&file_of(int8), &NAMES)),
-        "tensor 0 has int8 momentum, and its rule asks for bf16 momentum"
-    );
-    assert_eq!(
-        refused(int8, |o| o.restore_safetensors(&file_of(full), &NAMES)),
-        "tensor 0 has f32 momentum, and its rule asks for int8 momentum"
-    );
-    assert_eq!(
-        refused(full, |o| o.restore_safetensors(&file_of(full), &["bias", "weight", "scale"])),
-        "its tensors have the lengths [0, 300, 129], those of the model [300, 0, 129]"
+        refused(int8, |o| o.read_safetensors(&file_of(full)[..])),
+        "tensor `weight` has f32 momentum; allowed: int8, as its rule says"
     );
     let mut double = build::<f64>(full);
     advance(&mut double, &mut tensors(1), 2);
-    let file = double.to_safetensors(&NAMES).unwrap();
     assert_eq!(
-        refused(full, |o| o.restore_safetensors(&file, &NAMES)),
-        "its parameters are f64, not f32"
+        refused(full, |o| o.read_safetensors(&file(&double)[..])),
+        "its parameters are f64; allowed: f32"
     );
+}
+
+/// Tensors of one length change places with the order of the names, and other names are refused.
+#[test]
+fn tensors_go_by_their_names() {
+    for rule in rules() {
+        let build =
+            |names: [&str; 2]| Optimizer::<f32>::builder(rule).with_names(names).build().unwrap();
+        let (weight, bias) = (vec![1.0; 150], vec![-2.0; 150]);
+        let mut optimizer = build(["weight", "bias"]);
+        optimizer.step(&mut [weight.clone(), bias.clone()], &[&weight, &bias]).unwrap();
+        let mut other = build(["bias", "weight"]);
+        other.restore(&optimizer.state()).unwrap();
+        assert_eq!(other.momentum(0), optimizer.momentum(1));
+        assert_eq!(other.momentum(1), optimizer.momentum(0));
+        assert_ne!(other.momentum(0), other.momentum(1));
+        let mut other = build(["bias", "weight"]);
+        other.read_safetensors(&file(&optimizer)[..]).unwrap();
+        assert_eq!(other.momentum(0), optimizer.momentum(1));
+
+        let problem = |mut other: Optimizer<f32>| {
+            let error = other.restore(&optimizer.state()).unwrap_err();
+            assert_eq!(other.read_safetensors(&file(&optimizer)[..]), Err(error.clone()));
+            assert_eq!(other.steps(), 0);
+            error.to_string().split_once(": ").unwrap().1.to_owned()
+        };
+        let unnamed = || Optimizer::builder(rule);
+        assert_eq!(
+            problem(build(["weight", "gain"])),
+            "it has no tensor `gain`, which the model has"
+        );
+        assert_eq!(
+            problem(unnamed().build().unwrap()),
+            "it has no tensor `0`, which the model has, since this optimizer was built without names"
+        );
+        assert_eq!(
+            problem(unnamed().with_names(["weight"]).build().unwrap()),
+            "it has 2 tensors; allowed: 1, as the model has"
+        );
+        assert_eq!(
+            problem(unnamed().with_group(rule, [4]).build().unwrap()),
+            "it has 2 tensors; allowed: 5 or more, which the groups name"
+        );
+    }
 }
 
 #[test]
 fn states_that_do_not_fit() {
     let [full, _, int8] = rules()[..] else { unreachable!("three formats") };
-    // The state of an optimizer with one change to its text.
+    let refused = |rule: Rule, state: &State| {
+        let mut optimizer = by_index::<f32>(rule);
+        advance(&mut optimizer, &mut tensors(1), 1);
+        let before = optimizer.state();
+        let error = optimizer.restore(state).unwrap_err();
+        assert_eq!(optimizer.state(), before);
+        error.to_string().split_once(": ").unwrap().1.to_owned()
+    };
+    // The state of an optimizer with one change to its text, as one of version 1, without a checksum.
     let changed = |rule: Rule, from: &str, to: &str| -> State {
-        let mut optimizer = build::<f32>(rule);
+        let mut optimizer = by_index::<f32>(rule);
         advance(&mut optimizer, &mut tensors(1), 2);
-        let text = serde_json::to_string(&optimizer.state()).unwrap();
+        let mut state = serde_json::to_value(optimizer.state()).unwrap();
+        state["version"] = 1.into();
+        state["checksum"].take();
+        let text = state.to_string();
         assert!(text.contains(from), "{text}");
         serde_json::from_str(&text.replacen(from, to, 1)).unwrap()
     };
-    let problem = |rule, from, to| refused(rule, |o| o.restore(&changed(rule, from, to)));
+    let problem = |rule, from, to| refused(rule, &changed(rule, from, to));
     assert_eq!(
-        problem(full, "\"version\":1", "\"version\":2"),
-        "it is of version 2; this is version 1"
+        problem(full, "\"version\":1", "\"version\":3"),
+        "it is of version 3; allowed: 1 to 2"
     );
     assert_eq!(
-        problem(full, "\"steps\":2", "\"steps\":0"),
-        "it has 3 tensors before the first step"
+        problem(full, "\"version\":1", "\"version\":2"),
+        "it has no checksum; allowed: none in version 1 alone"
     );
     assert_eq!(
         problem(full, "\"length\":300", "\"length\":18446744073709551615"),
-        "tensor 0 has 18446744073709551615 elements and the momentum of 300"
+        "tensor `0` has 18446744073709551615 elements; allowed: 300, as the model's"
     );
     assert_eq!(
         problem(int8, "\"scales\":[", "\"scales\":[7,"),
-        "tensor 0 has 4 scales for 3 blocks"
+        "tensor `0` has 4 scales; allowed: 3, one for each block of 128"
+    );
+    assert_eq!(
+        problem(full, "\"F32\":[", "\"F32\":[7,"),
+        "tensor `0` has a momentum of 301 elements; allowed: 300, as it has"
     );
     // The third has no momentum, so that only the optimizer knows its length.
     assert_eq!(
         problem(full, "\"length\":129", "\"length\":1"),
-        "its tensors have the lengths [300, 0, 1], those of the model [300, 0, 129]"
+        "tensor `2` has 1 elements; allowed: 129, as the model's"
     );
-    let one = serde_json::from_str::<State>(
-        r#"{"version":1,"element":"f32","steps":3,"tensors":[{"length":0,"momentum":{"F32":[]}}]}"#,
-    );
-    assert_eq!(
-        refused(full, |o| o.restore(one.as_ref().unwrap())),
-        "it has 1 tensors, the groups name 3"
-    );
+    assert_eq!(problem(full, "\"name\":\"1\"", "\"name\":\"0\""), "it has two tensors `0`");
+    let one =
+        r#"{"version":1,"element":"f32","steps":3,"tensors":[{"length":0,"momentum":{"F32":[]}}]}"#;
+    let none = r#"{"version":1,"element":"f32","steps":3,"tensors":[]}"#;
+    for (text, count) in [(one, 1), (none, 0)] {
+        assert_eq!(
+            refused(full, &serde_json::from_str(text).unwrap()),
+            format!("it has {count} tensors; allowed: 3, as the model has")
+        );
+    }
+    // A tensor with steps but without momentum, in a version that knew none such.
+    let lost = changed(full, "\"momentum\":{\"F32\":[]}", "\"momentum\":null");
+    assert_eq!(refused(full, &lost), "tensor `1` has no momentum; allowed: f32, as its rule says");
     for text in ["", "{", "[]", "{\"version\":1}", "{\"version\":1,\"other\":2}"] {
         assert!(serde_json::from_str::<State>(text).is_err());
     }
@@ -299,8 +573,8 @@ fn momentum_of_another_type() {
         let error = build::<T>(rule).restore(&state).unwrap_err().to_string();
         assert!(error.ends_with(expected), "{error}");
     }
-    check::<f32>("F64", "tensor 0 has f64 momentum, and its rule asks for f32 momentum");
-    check::<f64>("F32", "tensor 0 has f32 momentum, and its rule asks for f64 momentum");
+    check::<f32>("F64", "tensor `weight` has f64 momentum; allowed: f32");
+    check::<f64>("F32", "tensor `weight` has f32 momentum; allowed: f64");
 }
 
 /// As a file may say that there were: one more is not the first again.
@@ -309,10 +583,12 @@ fn as_many_steps_as_can_be_counted() {
     let rule = rules()[0];
     let mut optimizer = build::<f32>(rule);
     advance(&mut optimizer, &mut tensors(1), 2);
-    let text = serde_json::to_string(&optimizer.state()).unwrap();
-    let text = text.replacen("\"steps\":2", "\"steps\":18446744073709551615", 1);
+    let mut state = serde_json::to_value(optimizer.state()).unwrap();
+    state["version"] = 1.into();
+    state["checksum"].take();
+    state["steps"] = u64::MAX.into();
     let mut late = build::<f32>(rule);
-    late.restore(&serde_json::from_str(&text).unwrap()).unwrap();
+    late.restore(&serde_json::from_value(state).unwrap()).unwrap();
     let (mut expected, mut parameters) = (tensors(1), tensors(1));
     for seed in 3..6 {
         let gradients = tensors(seed);
@@ -323,13 +599,21 @@ fn as_many_steps_as_can_be_counted() {
     }
 }
 
+/// A new optimizer's state is that of the beginning, for one on its way, too.
 #[test]
-fn names() {
-    let mut optimizer = build::<f32>(rules()[2]);
-    advance(&mut optimizer, &mut tensors(1), 1);
-    let message = |names: &[&str]| optimizer.to_safetensors(names).unwrap_err().to_string();
-    assert_eq!(message(&["a", "b"]), "the number of names is 2; allowed: 3, as many as tensors");
-    assert_eq!(message(&["a", "b", "a"]), "a name is `a`; allowed: each name once");
+fn beginning_anew() {
+    for rule in rules() {
+        for build in [build::<f32>, by_index] {
+            let mut optimizer = build(rule);
+            advance(&mut optimizer, &mut tensors(1), 2);
+            optimizer.restore(&build(rule).state()).unwrap();
+            assert_eq!((optimizer.steps(), optimizer.momentum_bytes()), (0, 0));
+            let (mut again, mut expected) = (tensors(1), tensors(1));
+            advance(&mut optimizer, &mut again, 3);
+            advance(&mut build(rule), &mut expected, 3);
+            assert_eq!(bits(&again), bits(&expected));
+        }
+    }
 }
 
 /// The scale alone says that a block is not finite; its codes are 0, and not what a CPU makes of NaN.

@@ -6,6 +6,9 @@ use rootstep::Error;
 use rootstep::optimizer::{Plateau, Schedule};
 use std::collections::HashMap;
 
+const FINITE: &str = "0 to 1.7976931348623157e308, the largest f64";
+const POSITIVE: &str = "5e-324 to 1.7976931348623157e308, the smallest and the largest f64";
+
 fn recorded() -> HashMap<String, Vec<f64>> {
     serde_json::from_str(include_str!("schedules/recorded.json")).unwrap()
 }
@@ -63,6 +66,19 @@ fn plateaus_fall_as_those_of_pytorch() {
         }
         assert!(plateau.rate() < 0.1);
     }
+}
+
+/// A diverged training: PyTorch's values.
+#[test]
+fn a_loss_of_infinity_is_no_progress() {
+    let infinite = f64::INFINITY;
+    let mut plateau = Plateau::new(0.1, 0.5, 1).unwrap();
+    let losses = [infinite, infinite, infinite, infinite, 2.0, infinite, 1.0, infinite, infinite];
+    let rates = losses.map(|loss| plateau.observe(loss));
+    assert_eq!(rates, [0.1, 0.05, 0.05, 0.025, 0.025, 0.025, 0.025, 0.025, 0.0125]);
+    let mut plateau = Plateau::new(0.1, 0.5, 0).unwrap();
+    let rates = [f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0].map(|loss| plateau.observe(loss));
+    assert_eq!(rates, [0.1, 0.05, 0.025]);
 }
 
 #[test]
@@ -151,14 +167,12 @@ fn settings_out_of_range() {
             (Schedule::inverse_sqrt(bad, 3.0), "start"),
             (Schedule::constant(0.1).unwrap().warm_up(bad, 5), "start"),
         ] {
-            let expected = format!(
-                "the {setting} of a schedule is {bad}; allowed: a finite number, 0 or more"
-            );
+            let expected = format!("the {setting} of a schedule is {bad}; allowed: {FINITE}");
             assert_eq!(message(schedule), expected);
         }
         assert_eq!(
             message(Schedule::piecewise(0.1, [(3, 0.2), (4, bad)])),
-            format!("a rate of a schedule is {bad}; allowed: a finite number, 0 or more")
+            format!("a rate of a schedule is {bad}; allowed: {FINITE}")
         );
         for (schedule, setting) in [
             (Schedule::step(0.1, bad, 3), "factor"),
@@ -167,8 +181,7 @@ fn settings_out_of_range() {
             (Schedule::polynomial(0.1, 0.2, 3, bad), "power"),
             (Schedule::inverse_sqrt(0.1, bad), "shift"),
         ] {
-            let expected =
-                format!("the {setting} of a schedule is {bad}; allowed: a finite number above 0");
+            let expected = format!("the {setting} of a schedule is {bad}; allowed: {POSITIVE}");
             assert_eq!(message(schedule), expected);
         }
         assert!(Plateau::new(bad, 0.5, 3).is_err());
@@ -215,16 +228,74 @@ fn settings_out_of_range() {
     }
 }
 
-#[cfg(feature = "serde")]
 #[test]
 fn schedules_are_serialised() {
     for (_, schedule) in schedules().unwrap() {
         let text = serde_json::to_string(&schedule).unwrap();
         assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), schedule);
     }
-    let bad = r#"{"cosine":{"from":0.1,"to":-1.0,"steps":5}}"#;
+    let bad = r#"{"last":{"cosine":{"from":0.1,"to":-1.0,"steps":5}}}"#;
     let error = serde_json::from_str::<Schedule>(bad).unwrap_err().to_string();
-    assert_eq!(error, "the end of a schedule is -1; allowed: a finite number, 0 or more");
+    assert_eq!(error, format!("the end of a schedule is -1; allowed: {FINITE}"));
+    let bad = r#"{"parts":[[{"exponential":{"from":"0.1","factor":"0"}},3]],"last":{"cosine":{"from":0.1,"to":1,"steps":5}}}"#;
+    let error = serde_json::from_str::<Schedule>(bad).unwrap_err().to_string();
+    assert_eq!(error, format!("the factor of a schedule is 0; allowed: {POSITIVE}"));
+    let bad = bad.replace("\"factor\":\"0\"", "\"factor\":\"1\"").replace(",3]", ",0]");
+    let error = serde_json::from_str::<Schedule>(&bad).unwrap_err().to_string();
+    assert_eq!(error, "the number of steps of a schedule is 0; allowed: 1 or more");
+}
+
+/// What is a sequence of sequences is one: each step has the rate that the formula gives, be it nested, and
+/// as many parts as anyone wants are read back.
+#[test]
+fn sequences_of_sequences() {
+    let inner = |rate: f64| {
+        let parts = [(Schedule::linear(rate, 2.0 * rate, 3).unwrap(), 4)];
+        Schedule::sequence(parts, Schedule::cosine(rate, 0.0, 5).unwrap()).unwrap()
+    };
+    let at = |rate, step| match step {
+        0..4 => Schedule::linear(rate, 2.0 * rate, 3).unwrap().at(step),
+        _ => Schedule::cosine(rate, 0.0, 5).unwrap().at(step - 4),
+    };
+    // Cut within the first part of the inner sequence, at its end, within the second, and behind that.
+    for cut in [2, 4, 7, 30] {
+        let outer = Schedule::sequence([(inner(1.0), cut), (inner(2.0), 6)], inner(3.0)).unwrap();
+        for step in 0..60 {
+            let expected = match step {
+                step if step < cut => at(1.0, step),
+                step if step < cut + 6 => at(2.0, step - cut),
+                step => at(3.0, step - cut - 6),
+            };
+            assert_eq!(outer.at(step), expected, "cut {cut}, step {step}");
+        }
+        assert_eq!(outer.at(u64::MAX), 0.0);
+    }
+}
+
+#[test]
+fn hundreds_of_warm_ups_and_not_a_million() {
+    let mut schedule = Schedule::constant(0.1).unwrap();
+    for _ in 0..400 {
+        schedule = schedule.warm_up(0.0, 3).unwrap();
+    }
+    let text = serde_json::to_string(&schedule).unwrap();
+    assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), schedule);
+    assert_eq!((schedule.at(1199), schedule.at(1200)), (0.2 / 3.0, 0.1));
+    let mut built = 400;
+    let error = loop {
+        match schedule.clone().warm_up(0.0, 1) {
+            Ok(longer) => schedule = longer,
+            Err(error) => break error,
+        }
+        built += 1;
+    };
+    assert_eq!(built, 4096);
+    let message = "the number of parts of a schedule is 4097; allowed: 0 to 4096";
+    assert_eq!(error.to_string(), message);
+    let part = r#"[{"exponential":{"from":1,"factor":1}},1]"#;
+    let last = r#"{"exponential":{"from":1,"factor":1}}"#;
+    let longer = format!(r#"{{"parts":[{}],"last":{last}}}"#, vec![part; 4097].join(","));
+    assert_eq!(serde_json::from_str::<Schedule>(&longer).unwrap_err().to_string(), message);
 }
 
 /// Where a factor above 1 overflows, the rate is the largest number; a rate of 0 stays 0.
@@ -250,7 +321,6 @@ fn plateaus_of_negative_losses() {
     assert_eq!(rates, [0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]);
 }
 
-#[cfg(feature = "serde")]
 #[test]
 fn plateaus_are_serialised() {
     let mut plateau = Plateau::new(0.1, 0.5, 1).unwrap().lowest_rate(0.01).unwrap();
@@ -260,7 +330,7 @@ fn plateaus_are_serialised() {
     let mut read: Plateau = serde_json::from_str(&text).unwrap();
     assert_eq!(read, plateau);
     assert_eq!((read.observe(1.0), plateau.observe(1.0)), (0.05, 0.05));
-    let wrong = text.replace("\"factor\":0.5", "\"factor\":1.5");
+    let wrong = text.replace("\"factor\":\"0.5\"", "\"factor\":1.5");
     let error = serde_json::from_str::<Plateau>(&wrong).unwrap_err().to_string();
     assert!(error.contains("the factor of a plateau is 1.5"), "{error}");
 }

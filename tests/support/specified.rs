@@ -14,7 +14,7 @@ pub struct Common {
 /// A tensor as the specification steps it.
 pub struct Specified<T> {
     pub x: Vec<T>,
-    m: Vec<T>,
+    pub m: Vec<T>,
     pub rule: Rule,
 }
 
