@@ -313,13 +313,18 @@ impl<'a, T: TestElement> Run<'a, T> {
         if let Some((tensor, _)) = &mut found.first_non_finite {
             *tensor = of_model[*tensor];
         }
-        let mut clip_factor = 1.0;
+        let scale = self.common.gradient_scale;
+        let (mut factor, mut clip_factor) = (scale, 1.0);
         if let Some(limit) = self.clip_norm {
-            let norm = found.norm * self.common.gradient_scale;
-            if norm > limit || norm.is_nan() {
+            let norm = found.norm * scale;
+            if norm.is_infinite() && found.norm.is_finite() {
+                (factor, clip_factor) = (limit / found.norm, limit / found.norm / scale);
+            } else if norm > limit || norm.is_nan() {
                 clip_factor = limit / norm;
+                factor = scale * clip_factor;
             }
         }
+        let vanishes = found.norm.is_finite() && T::from_f64(factor) == T::default();
         let refused =
             found.first_non_finite.filter(|_| self.settings.non_finite != Policy::Propagate);
         let before = refused.map(|_| self.optimizer.state());
@@ -339,6 +344,8 @@ impl<'a, T: TestElement> Run<'a, T> {
                 (other, policy) => panic!("{policy:?}, but {other:?}"),
             }
             assert_eq!(Some(self.optimizer.state()), before);
+        } else if vanishes {
+            assert!(matches!(result, Err(Error::InvalidSetting { .. })), "{result:?}");
         } else {
             let report = result.expect("the gradients fit and are allowed");
             assert!(report.taken);
@@ -354,7 +361,8 @@ impl<'a, T: TestElement> Run<'a, T> {
             for (i, gradient) in gradients.iter().enumerate() {
                 if let Some(gradient) = gradient {
                     let first = self.own_steps[i] == 0;
-                    self.specified[i].step(gradient, self.common, clip_factor, first);
+                    let common = Common { gradient_scale: factor, ..self.common };
+                    self.specified[i].step(gradient, common, 1.0, first);
                     self.own_steps[i] += 1;
                 }
             }

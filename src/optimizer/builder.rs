@@ -113,7 +113,9 @@ impl<T: Element> Builder<T> {
 
     /// Multiplies all gradients by limit / norm if their global norm, after the gradient scale, is
     /// above the limit (Pascanu, Mikolov and Bengio, ICML 2013). A norm of NaN makes them NaN, as in
-    /// PyTorch; unlike there, nothing is added to the norm. Needs another pass over the gradients.
+    /// PyTorch; unlike there, nothing is added to the norm. The product of the scale and this factor is rounded to
+    /// the type of the parameters: where it is subnormal it has few digits, and where it is 0 the step is an
+    /// error. Needs another pass over the gradients.
     pub fn with_clip_norm(mut self, limit: f64) -> Self {
         self.clip_norm = Some(limit);
         self

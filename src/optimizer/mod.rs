@@ -49,6 +49,7 @@ pub use state::State;
 use crate::element::Element;
 use crate::error::Error;
 use crate::executor::Executor;
+use crate::float::Float as _;
 use crate::inspection::Inspection;
 use crate::slices::{pairs, slices};
 use model::{Given, Model};
@@ -125,7 +126,9 @@ impl<T: Element> Optimizer<T> {
     ///
     /// [`Error::TensorCount`] and [`Error::TensorLength`] if the tensors do not fit each other, or
     /// are others than the optimizer has; [`Error::NonFiniteGradient`] if the gradients are not
-    /// finite and that is [an error](NonFinite::Error). Nothing is written then.
+    /// finite and that is [an error](NonFinite::Error); [`Error::InvalidSetting`] if the norm is so far above
+    /// the limit of [clipping](Builder::with_clip_norm) that the gradients would be multiplied by 0. Nothing is
+    /// written then.
     pub fn step<P, G>(&mut self, parameters: &mut [P], gradients: &[G]) -> Result<StepReport, Error>
     where
         P: AsMut<[T]>,
@@ -226,6 +229,7 @@ impl<T: Element> Optimizer<T> {
         let given: Vec<Given<'a, T>> = given.collect();
         self.model.check_lengths(&given)?;
         let mut report = StepReport { taken: true, inspection: None, clip_factor: 1.0 };
+        let mut factor = self.gradient_scale;
         if self.inspects() {
             let inspection = self.inspect(&given);
             report.inspection = Some(inspection);
@@ -236,9 +240,9 @@ impl<T: Element> Optimizer<T> {
                     NonFinite::Error => return Err(self.non_finite_error(&given, tensor, index)),
                 }
             }
-            report.clip_factor = self.clip_factor(&inspection);
+            (factor, report.clip_factor) = self.clip(inspection.norm)?;
         }
-        self.update(given, report.clip_factor)?;
+        self.update(given, factor)?;
         Ok(report)
     }
 
@@ -269,20 +273,32 @@ impl<T: Element> Optimizer<T> {
         }
     }
 
-    /// What the gradients are multiplied by so that their norm is within the limit.
-    fn clip_factor(&self, inspection: &Inspection) -> f64 {
-        let norm = inspection.norm * self.gradient_scale;
-        match self.clip_norm {
-            // A norm of NaN makes the factor NaN.
-            Some(limit) if norm > limit || norm.is_nan() => limit / norm,
-            _ => 1.0,
+    /// What gradients of this norm are multiplied by in all, and what clipping has of that.
+    fn clip(&self, norm: f64) -> Result<(f64, f64), Error> {
+        let (scale, scaled) = (self.gradient_scale, norm * self.gradient_scale);
+        let Some(limit) = self.clip_norm.filter(|&limit| scaled > limit || scaled.is_nan()) else {
+            return Ok((scale, 1.0));
+        };
+        // A norm of NaN makes the factor NaN.
+        let (factor, clip) = if scaled == f64::INFINITY && norm.is_finite() {
+            (limit / norm, limit / norm / scale)
+        } else {
+            (scale * (limit / scaled), limit / scaled)
+        };
+        if norm.is_finite() && T::Compute::from_f64(factor) == T::Compute::default() {
+            let least = T::Compute::from_bits(1).to_f64() * norm;
+            let allowed = format!(
+                "{least:e} or more for gradients whose norm is {norm:e}, or their factor is 0 in {}",
+                T::Compute::NAME
+            );
+            return Err(Error::invalid("the limit of the norm", format!("{limit:e}"), allowed));
         }
+        Ok((factor, clip))
     }
 
     /// The one pass.
-    fn update(&mut self, given: Vec<Given<'_, T>>, clip_factor: f64) -> Result<(), Error> {
+    fn update(&mut self, given: Vec<Given<'_, T>>, factor: f64) -> Result<(), Error> {
         self.model.meet(&given);
-        let factor = self.gradient_scale * clip_factor;
         let clip_value = self.clip_value.unwrap_or(f64::INFINITY);
         let (groups, rate_factor) = (&self.groups, self.rate_factor);
         let mut given = given.into_iter().filter(|given| given.gradient.is_some()).peekable();

@@ -320,6 +320,46 @@ fn clipping_by_norm() {
     }
 }
 
+/// Where the scaled norm is beyond all numbers, the factor is not.
+#[test]
+fn clipping_by_norm_far_above_the_limit() {
+    for executor in executors() {
+        let common = Common { gradient_scale: 1e200, clip_value: None };
+        let builder = builder::<f64>(Rule::sgd(1.0), common, executor).with_clip_norm(8.0);
+        let mut optimizer = builder.build().unwrap();
+        let mut parameters = [[1.0, 2.0, 3.0]];
+        let report = optimizer.step(&mut parameters, &[[3e200, 0.0, -4e200]]).unwrap();
+        let factor = 8.0 / report.inspection.unwrap().norm;
+        let expected = [1.0 - 3e200 * factor, 2.0, 3.0 + 4e200 * factor];
+        assert_eq!(parameters[0].map(f64::to_bits), expected.map(f64::to_bits));
+        assert_eq!(report.clip_factor, factor / 1e200);
+
+        // In f32 the factor would be 0: the gradients must not be lost without a word.
+        let builder = Optimizer::<f32>::builder(Rule::powerstep(1.0)).with_executor(executor);
+        let mut optimizer = builder.with_clip_norm(1e-10).build().unwrap();
+        let mut parameters = [[1.0, 2.0]];
+        let error = optimizer.step(&mut parameters, &[[3e37, -4e37]]).unwrap_err();
+        let norm = rootstep::inspect(&[[3e37_f32, -4e37]]).norm;
+        let least = f64::from(f32::from_bits(1)) * norm;
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the limit of the norm is 1e-10; allowed: {least:e} or more for gradients whose norm is \
+                 {norm:e}, or their factor is 0 in f32"
+            )
+        );
+        assert_eq!(
+            (parameters, optimizer.steps(), optimizer.momentum_bytes()),
+            ([[1.0, 2.0]], 0, 0)
+        );
+        // With a limit that is allowed it goes on.
+        let builder = Optimizer::<f32>::builder(Rule::sgd(1.0)).with_clip_norm(1e-5);
+        let mut optimizer = builder.with_executor(executor).build().unwrap();
+        optimizer.step(&mut parameters, &[[3e37, -4e37]]).unwrap();
+        assert!(parameters[0][0] < 1.0 && parameters[0][1] > 2.0, "{parameters:?}");
+    }
+}
+
 #[test]
 fn clipping_what_is_not_finite_by_norm() {
     let step = |gradient: [f32; 2]| {
