@@ -22,6 +22,7 @@ mod kernels;
 mod level;
 mod model;
 mod optimizer;
+mod optimizer_messages;
 mod optimizer_state;
 #[cfg(feature = "rayon")]
 mod parallel;
