@@ -34,13 +34,13 @@ impl Inspection {
     /// The scale that sums of squares are taken at, a power of two: 1 unless squares of elements as
     /// large as the largest would overflow or underflow.
     pub(crate) fn scale(&self) -> f64 {
-        let harmless = 2_f64.powi(-480)..=2_f64.powi(480);
+        let harmless = power_of_two(-480)..=power_of_two(480);
         if !self.is_finite() || self.max_magnitude == 0.0 || harmless.contains(&self.max_magnitude)
         {
             return 1.0;
         }
-        let exponent = (self.max_magnitude.to_bits() >> 52) as i32 - 1023;
-        2_f64.powi(-exponent.clamp(-1000, 1000))
+        let exponent = (self.max_magnitude.to_bits() >> 52).cast_signed() - 1023;
+        power_of_two(-exponent.clamp(-1000, 1000))
     }
 
     /// Adds what was found in `block`, which starts at `start` of `tensor`.
@@ -54,6 +54,11 @@ impl Inspection {
         let first = block.first_non_finite.map(|(_, index)| (tensor, start + index));
         self.first_non_finite = self.first_non_finite.or(first);
     }
+}
+
+/// Of an exponent that a normal number has. (The precision of `powi` is not specified.)
+const fn power_of_two(exponent: i64) -> f64 {
+    f64::from_bits((exponent + 1023).cast_unsigned() << 52)
 }
 
 #[cfg(test)]

@@ -267,7 +267,7 @@ impl Kind {
                 match step {
                     0 => from,
                     step if step >= steps => to,
-                    _ => to + (from - to) * (1.0 - position(steps)).powf(power),
+                    _ => to + (from - to) * libm::pow(1.0 - position(steps), power),
                 }
             }
             &Self::Step { from: Exact(from), factor: Exact(factor), every } => {
@@ -438,7 +438,7 @@ impl From<Schedule> for Parts {
 
 /// `rate * factor^power`. Where that overflows, it is the largest number; a rate of 0 stays 0.
 fn scaled(rate: f64, factor: f64, power: u64) -> f64 {
-    if rate == 0.0 { 0.0 } else { (rate * factor.powf(power as f64)).min(f64::MAX) }
+    if rate == 0.0 { 0.0 } else { (rate * libm::pow(factor, power as f64)).min(f64::MAX) }
 }
 
 /// From `from` at position 0 to `to` at position 1 and behind it.
@@ -448,7 +448,7 @@ fn half_cosine(from: f64, to: f64, position: f64) -> f64 {
     } else if position >= 1.0 {
         to
     } else {
-        to + (from - to) * f64::midpoint(1.0, (PI * position).cos())
+        to + (from - to) * f64::midpoint(1.0, libm::cos(PI * position))
     }
 }
 

@@ -1,9 +1,11 @@
 //! Schedules: the values of PyTorch and optax, as `schedules/record.py` has recorded them; their ends;
 //! and bad settings.
 
+use crate::support::random_bits;
 use proptest::prelude::*;
 use rootstep::Error;
 use rootstep::optimizer::{Plateau, Schedule};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 
 const FINITE: &str = "0 to 1.7976931348623157e308, the largest f64";
@@ -333,6 +335,39 @@ fn plateaus_are_serialised() {
     let wrong = text.replace("\"factor\":\"0.5\"", "\"factor\":1.5");
     let error = serde_json::from_str::<Plateau>(&wrong).unwrap_err().to_string();
     assert!(error.contains("the factor of a plateau is 1.5"), "{error}");
+}
+
+/// The rates of pseudo-random schedules are the same on every machine, whatever its CPU and its C library: a
+/// digest of 50,000 of them.
+#[test]
+fn the_same_rates_on_every_machine() {
+    let mut bits = random_bits(15);
+    // In (0, 1), by exact operations.
+    let mut unit = || ((bits() >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+    let mut hasher = Sha256::new();
+    for _ in 0..200 {
+        let steps = (unit() * 1000.0) as u64 + 5;
+        let schedules = [
+            Schedule::polynomial(unit(), unit(), steps, 5.0 * unit()),
+            Schedule::step(unit(), unit(), 7),
+            Schedule::multi_step(unit(), 2.0 * unit(), [3, 11, 40]),
+            Schedule::exponential(unit(), unit()),
+            Schedule::cosine(unit(), unit(), steps),
+            Schedule::cosine_restarts(unit(), unit(), steps, 2),
+            Schedule::one_cycle(unit(), unit(), unit(), steps, 0.5),
+            Schedule::inverse_sqrt(unit(), 100.0 * unit()),
+            Schedule::linear(unit(), unit(), steps),
+            Schedule::cosine(unit(), unit(), steps).unwrap().warm_up(unit(), steps),
+        ];
+        for schedule in schedules {
+            for step in 0..25 {
+                let rate = schedule.as_ref().unwrap().at(step * steps / 20);
+                hasher.update(rate.to_bits().to_le_bytes());
+            }
+        }
+    }
+    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, "40b349fae6670ef8e9d1d0e5ae67b7ff1d5de4ec93d337756440e00f41c44eec");
 }
 
 proptest! {
