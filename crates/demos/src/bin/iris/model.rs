@@ -87,12 +87,11 @@ struct Moments {
 impl Moments {
     /// By two passes, the second over the differences from the first one's mean (Chan and others,
     /// *Algorithms for Computing the Sample Variance*, The American Statistician 37 (3), 1983): differences
-    /// of numbers near each other are exact, however large the numbers are.
+    /// of numbers near each other are exact, however large the numbers are. So a constant becomes zero,
+    /// although its mean is rounded.
     fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
         let count = values.clone().count() as f64;
-        // Differences from the first value: a constant's mean is the constant itself, not rounded.
-        let first = values.clone().next().unwrap_or(0.0);
-        let mean = first + values.clone().map(|x| x - first).sum::<f64>() / count;
+        let mean = values.clone().sum::<f64>() / count;
         let rest = values.clone().map(|x| x - mean).sum::<f64>() / count;
         let variance = values.map(|x| (x - mean - rest).powi(2)).sum::<f64>() / count;
         // As scikit-learn's `StandardScaler` has it: what the mean is rounded by may be all of the variance.
