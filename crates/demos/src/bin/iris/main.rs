@@ -219,7 +219,7 @@ fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Erro
     writeln!(text, "{}\n", search_table("C", &results, 5))?;
     let Some(best) = results.best() else {
         let _ = std::io::stdout().write_all(text.as_bytes());
-        return Err("no C has an accuracy on every fold".into());
+        return Err("no C has a mean accuracy".into());
     };
     writeln!(text, "C: {} (mean accuracy {:.6}).", best.candidate, best.metric().mean)?;
     Ok(text)

@@ -304,10 +304,10 @@ mod tests {
 
     fn data(classes: &[usize]) -> Data {
         Data {
-            name: "seven rows".to_owned(),
             features: INPUTS.iter().map(|input| input[..2].to_vec()).collect(),
             classes: classes.to_vec(),
             class_names: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
+            ..crate::data::iris().unwrap()
         }
     }
 
