@@ -205,7 +205,10 @@ fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Erro
     let bar = progress_bar();
     let results = regularisation::search(data, &|progress| show(&bar, progress));
     bar.finish_and_clear();
-    let results = results?;
+    let (results, warnings) = results?;
+    for warning in warnings {
+        eprintln!("warning: {}: {warning}", data.name);
+    }
     let mut text = format!(
         "{}: {} rows.\n\
          Logistic regression, features standardised, |w|²/2 + C·(sum of log losses).\n\
@@ -214,7 +217,10 @@ fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Erro
         data.classes.len()
     );
     writeln!(text, "{}\n", search_table("C", &results, 5))?;
-    let best = results.best().ok_or("no accuracy is a number")?;
+    let Some(best) = results.best() else {
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        return Err("no C has a mean accuracy".into());
+    };
     writeln!(text, "C: {} (mean accuracy {:.6}).", best.candidate, best.metric().mean)?;
     Ok(text)
 }

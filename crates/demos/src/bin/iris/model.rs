@@ -58,32 +58,50 @@ impl Model {
 /// Mean and standard deviation of each feature over some rows.
 #[derive(Debug)]
 pub struct Standardisation {
-    means: Vec<f64>,
-    deviations: Vec<f64>,
+    moments: Vec<Moments>,
 }
 
 impl Standardisation {
     /// Of the training set alone, nothing of the test rows leaks into the model.
     pub fn of(data: &Data, rows: &[usize]) -> Self {
-        let mean_of = |value: &dyn Fn(&[f64]) -> f64| {
-            rows.iter().map(|&row| value(&data.features[row])).sum::<f64>() / rows.len() as f64
-        };
-        let means: Vec<f64> = (0..data.width()).map(|i| mean_of(&|features| features[i])).collect();
-        let deviation = |(i, mean): (usize, &f64)| {
-            let deviation = mean_of(&|features| (features[i] - mean).powi(2)).sqrt();
-            // A feature that never varies says nothing: it becomes zero. Rounding of the mean may make it
-            // seem to vary, by this much at most.
-            let rounding = rows.len() as f64 * f64::EPSILON * mean.abs();
-            if deviation > rounding { deviation } else { f64::INFINITY }
-        };
-        let deviations = means.iter().enumerate().map(deviation).collect();
-        Self { means, deviations }
+        let moments = |i| Moments::of(rows.iter().map(|&row| data.features[row][i]));
+        Self { moments: (0..data.width()).map(moments).collect() }
     }
 
     /// The features, with mean 0 and variance 1 over those rows.
     pub fn apply(&self, features: &[f64]) -> impl Iterator<Item = f64> {
-        let scales = self.means.iter().zip(&self.deviations);
-        features.iter().zip(scales).map(|(x, (mean, deviation))| (x - mean) / deviation)
+        features.iter().zip(&self.moments).map(|(x, moments)| moments.apply(*x))
+    }
+}
+
+/// What a feature is standardised by.
+#[derive(Debug)]
+struct Moments {
+    mean: f64,
+    /// What the mean is rounded by: the rest of it.
+    rest: f64,
+    /// The standard deviation; 1 of a feature that is constant.
+    scale: f64,
+}
+
+impl Moments {
+    /// By two passes, the second over the differences from the first one's mean (Chan and others,
+    /// *Algorithms for Computing the Sample Variance*, The American Statistician 37 (3), 1983): differences
+    /// of numbers near each other are exact, however large the numbers are. So a constant becomes zero,
+    /// although its mean is rounded.
+    fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+        let count = values.clone().count() as f64;
+        let mean = values.clone().sum::<f64>() / count;
+        let rest = values.clone().map(|x| x - mean).sum::<f64>() / count;
+        let variance = values.map(|x| (x - mean - rest).powi(2)).sum::<f64>() / count;
+        // As scikit-learn's `StandardScaler` has it: what the mean is rounded by may be all of the variance.
+        let rounding = count * f64::EPSILON * variance + (count * mean * f64::EPSILON).powi(2);
+        let scale = if variance <= rounding { 1.0 } else { variance.sqrt() };
+        Self { mean, rest, scale }
+    }
+
+    fn apply(&self, x: f64) -> f64 {
+        (x - self.mean - self.rest) / self.scale
     }
 }
 
@@ -95,8 +113,20 @@ pub fn most_probable(scores: &[f64]) -> usize {
 
 /// The score of each class: the products of its weights with the input.
 fn scores(weights: &[f64], input: &[f64]) -> Vec<f64> {
-    let product = |class: &[f64]| class.iter().zip(input).map(|(w, x)| w * x).sum();
-    weights.chunks(input.len()).map(product).collect()
+    weights.chunks(input.len()).map(|class| product(class, input)).collect()
+}
+
+/// The inner product, in eight sums that a processor adds to side by side.
+pub fn product(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, rest_of_a), (b, rest_of_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    let rest = rest_of_a.iter().zip(rest_of_b).map(|(a, b)| a * b);
+    sums.into_iter().chain(rest).sum()
 }
 
 /// The probabilities of the classes, the softmax of their scores.
@@ -182,6 +212,62 @@ mod tests {
             let mean = inputs.iter().map(|input| input[i]).sum::<f64>() / 100.0;
             let variance = inputs.iter().map(|input| input[i].powi(2)).sum::<f64>() / 100.0;
             assert!(mean.abs() < 1e-12 && (variance - 1.0).abs() < 1e-12);
+        }
+    }
+
+    /// What scikit-learn 1.9.1's `StandardScaler` has as `scale_`. The last four columns vary by no more
+    /// than their means are rounded by, or by a variance that is zero in f64.
+    #[test]
+    fn scales_are_those_of_scikit_learn() {
+        for (column, scale) in [
+            (vec![1e13, 1e13 + 0.5, 1e13 + 1.0], 0.408_248_290_463_863),
+            (vec![1e100, 1e100, -1e100], 9.428_090_415_820_634e99),
+            (vec![1e16, 1e16 + 2.0], 1.0),
+            (vec![1e9, 1e9 + 1e-6], 1.0),
+            (vec![0.3, 0.1 + 0.2], 1.0),
+            (vec![5e-324, 0.0], 1.0),
+        ] {
+            // The more rows, the more is rounding: 1e9 and 1e9 + 1e-6 alone would count as two numbers.
+            let values = column.iter().copied().cycle().take(20 * column.len());
+            let found = Moments::of(values).scale;
+            assert!((found / scale - 1.0).abs() < 1e-14, "{column:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn large_means_leave_no_trace() {
+        let near = Moments::of([0.0, 0.5, 1.0, 0.0, 0.0].into_iter());
+        for mean in [1e9, -1e13, 2.0_f64.powi(44)] {
+            let far = Moments::of([0.0, 0.5, 1.0, 0.0, 0.0].into_iter().map(|x| x + mean));
+            for x in [0.0, 0.5, 1.0, 7.5] {
+                let (near, far) = (near.apply(x), far.apply(x + mean));
+                assert!((near - far).abs() < 1e-15 * near.abs().max(1.0), "{near} {far}");
+            }
+        }
+        // The first value is far from all others.
+        let outlier = Moments::of([1e13, 0.0, 1.0, 2.0, 3.0].into_iter());
+        assert_eq!(outlier.mean + outlier.rest, (1e13 + 6.0) / 5.0);
+    }
+
+    /// The mean of so many is not the number itself, were it the sum divided by the count.
+    #[test]
+    fn a_constant_becomes_zero_and_keeps_its_scale() {
+        for value in [0.1, 7.0, -1e100, 123_456.789] {
+            for count in 1..300 {
+                let moments = Moments::of(std::iter::repeat_n(value, count));
+                assert_eq!((moments.apply(value), moments.scale), (0.0, 1.0), "{count} of {value}");
+            }
+        }
+        assert_eq!(Moments::of(std::iter::repeat_n(7.0, 49)).apply(9.0), 2.0);
+    }
+
+    #[test]
+    fn products_of_every_length() {
+        for length in 0..40 {
+            let a: Vec<f64> = (0..length).map(|i| f64::from(i) + 1.0).collect();
+            let b: Vec<f64> = a.iter().map(|x| 2.0 * x - 3.0).collect();
+            let expected: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+            assert_eq!(product(&a, &b), expected);
         }
     }
 }
