@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test suite kernels::` runs those of `kernels.rs`.
 
+#[path = "../support/exact.rs"]
+mod exact;
 #[cfg(feature = "rayon")]
 #[path = "../support/own_process.rs"]
 mod own_process;
@@ -24,6 +26,8 @@ mod model;
 mod optimizer;
 mod optimizer_messages;
 mod optimizer_state;
+#[cfg(feature = "rayon")]
+mod oracle;
 #[cfg(feature = "rayon")]
 mod parallel;
 mod schedules;
