@@ -100,9 +100,8 @@ fn decode(bytes: &[u8], name: &str) -> Result<String, String> {
 
 /// The records of a text, the header being the first.
 fn split(text: &str, name: &str, separator: u8) -> Result<Vec<Row>, String> {
-    // Not in any text: a quote that is open at the end has this record in its cell.
-    const END: &str = "\u{1}";
-    let text = format!("{text}\n{END}\n");
+    // A quote that is open at the end has the end of a line in its cell, too.
+    let text = format!("{text}\n");
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
         .has_headers(false)
@@ -111,9 +110,6 @@ fn split(text: &str, name: &str, separator: u8) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| format!("{name}: {error}"))?;
-        if record == [END][..] {
-            break;
-        }
         // A line of blanks.
         if record.len() == 1 && record[0].trim().is_empty() {
             continue;

@@ -4,6 +4,8 @@
 
 #[path = "../src/bin/iris/plot.rs"]
 mod plot;
+#[path = "../../../tests/support/process.rs"]
+mod process;
 #[allow(dead_code, reason = "the program uses the rest")]
 #[path = "../src/bin/digits/report.rs"]
 mod report;
@@ -88,6 +90,21 @@ fn the_search_of_any_learning_rates() {
         let error = texts("no logarithm", scores(&[1.0, rate], |_| 0.9)).unwrap_err();
         let expected = format!("{rate} on a logarithmic axis; allowed: finite and greater than 0");
         assert_eq!(error, expected);
+    }
+}
+
+/// As a user draws it.
+#[test]
+fn the_program_ends() {
+    for grid in ["1e-300:1e307:3", "5e-324:1e-320:3", "1:1.0004:3", "1:1.0000000000000004:3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut iris = process::command(env!("CARGO_BIN_EXE_iris").as_ref());
+        iris.current_dir(folder.path()).env_remove("ROOTSTEP_LEVEL");
+        iris.args(["--grid", grid, "--plot", "x.svg"]);
+        let output = in_time(grid, move || iris.output().unwrap());
+        assert!(output.status.success() && output.stderr.is_empty(), "{grid}: {output:?}");
+        let picture = std::fs::read_to_string(folder.path().join("x.svg")).unwrap();
+        assert!(picture.contains("learning rate") && picture.ends_with("</svg>\n"), "{grid}");
     }
 }
 
