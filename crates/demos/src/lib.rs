@@ -1,7 +1,14 @@
 //! What the demonstrations share. They are programs: `iris`, `digits`, `schedules` and `digest`, in `src/bin`.
 
+pub mod arguments;
+#[cfg(feature = "plot")]
+pub mod axis;
+pub mod names;
+pub mod output;
 #[cfg(feature = "plot")]
 pub mod picture;
+pub mod report;
+pub mod table;
 
 use rootstep::Level;
 

@@ -9,8 +9,7 @@ mod streams;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use rootstep::{Executor, Level};
-use std::error::Error;
-use std::io::Write as _;
+use rootstep_demos::report::Report;
 use std::process::ExitCode;
 use streams::{Row, of_all_f32, of_operations, of_optimizer, published};
 
@@ -49,44 +48,104 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
+    let mut report = Report::default();
+    match run(&Arguments::parse(), &mut report) {
+        // What could not be printed is a failure, too.
+        Ok(true) => report.exit_code(),
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+            report.fail(error);
+            report.exit_code()
         }
     }
 }
 
 /// Whether all digests are the published ones.
-fn run(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let of_process = rootstep_demos::level()?;
-    let level = arguments.level.unwrap_or(of_process);
+fn run(arguments: &Arguments, report: &mut Report) -> Result<bool, String> {
+    let level = arguments.level.map_or_else(rootstep_demos::level, Ok)?;
     let executor = Executor::new(level);
-    let published = published();
-    let mut different = Vec::new();
+    let mut computed = Vec::new();
     let mut print = |rows: Vec<Row>| {
-        let mut out = std::io::stdout().lock();
         for row in rows {
-            writeln!(out, "| {} | {} |", row.name, row.digest)?;
-            if !published.contains(&row) {
-                different.push(row.name);
-            }
+            report.print(&format!("| {} | {} |\n", row.name, row.digest));
+            computed.push(row);
         }
-        out.flush()
     };
-    print(of_operations::<f32>(&executor))?;
-    print(of_operations::<f64>(&executor))?;
-    print(of_optimizer::<f32>(executor))?;
-    print(of_optimizer::<f64>(executor))?;
+    print(of_operations::<f32>(&executor));
+    print(of_operations::<f64>(&executor));
+    print(of_optimizer::<f32>(executor));
+    print(of_optimizer::<f64>(executor));
     if !arguments.quick {
-        print(vec![of_all_f32(level)])?;
+        print(vec![of_all_f32(level)]);
     }
-    if different.is_empty() {
-        eprintln!("{level}: the digests are those of PROMISES.md");
-    } else {
-        eprintln!("{level}: not as in PROMISES.md: {}", different.join("; "));
+    let (verdict, is_same) = verdict(&computed, &published());
+    report.note(format_args!("{level}: {verdict}"));
+    Ok(is_same)
+}
+
+/// What the comparison says, and whether no digest is another than the published one: of how many rows, which
+/// ones differ, and which ones were not checked.
+fn verdict(computed: &[Row], published: &[Row]) -> (String, bool) {
+    let has = |rows: &[Row], name: &str| rows.iter().any(|row| row.name == name);
+    let (known, unknown): (Vec<&Row>, Vec<&Row>) =
+        computed.iter().partition(|row| has(published, &row.name));
+    let (same, different): (Vec<&Row>, Vec<&Row>) =
+        known.into_iter().partition(|row| published.contains(row));
+    let unchecked: Vec<&Row> = published.iter().filter(|row| !has(computed, &row.name)).collect();
+
+    let problems =
+        [("different", &different), ("not checked", &unchecked), ("not in PROMISES.md", &unknown)];
+    let problems =
+        problems.into_iter().filter(|(_, rows)| !rows.is_empty()).map(|(problem, rows)| {
+            let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+            format!("; {problem}: {}", names.join("; "))
+        });
+    let (same, all) = (same.len(), published.len());
+    let text = format!(
+        "{same} of the {all} digests of PROMISES.md are the same{}",
+        problems.collect::<String>()
+    );
+    (text, different.is_empty() && unknown.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, digest: &str) -> Row {
+        Row { name: name.to_owned(), digest: digest.to_owned() }
     }
-    Ok(different.is_empty())
+
+    #[test]
+    fn the_verdict_names_what_differs_and_what_was_left_out() {
+        let published = [row("a", "1"), row("b", "2"), row("c", "3")];
+        let verdict = |computed: &[Row]| verdict(computed, &published);
+        for (computed, expected, is_same) in [
+            (&published[..], "3 of the 3 digests of PROMISES.md are the same", true),
+            (
+                &published[1..],
+                "2 of the 3 digests of PROMISES.md are the same; not checked: a",
+                true,
+            ),
+            (
+                &[row("a", "1"), row("b", "3")],
+                "1 of the 3 digests of PROMISES.md are the same; different: b; not checked: c",
+                false,
+            ),
+            (
+                &[row("a", "1"), row("d", "1"), row("b", "2"), row("c", "3"), row("e", "1")],
+                "3 of the 3 digests of PROMISES.md are the same; not in PROMISES.md: d; e",
+                false,
+            ),
+            (&[], "0 of the 3 digests of PROMISES.md are the same; not checked: a; b; c", true),
+        ] {
+            assert_eq!(verdict(computed), (expected.to_owned(), is_same));
+        }
+    }
+
+    /// `--quick` leaves out one row, and computes every other.
+    #[test]
+    fn the_published_rows_are_known() {
+        assert!(published().iter().any(|row| row.name == streams::ALL_F32));
+    }
 }

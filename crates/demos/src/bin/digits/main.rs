@@ -21,12 +21,16 @@ use rayon::prelude::*;
 use report::{RangeTestPicture, Results};
 use rootstep::Executor;
 use rootstep::optimizer::{Optimizer, Power, Rule};
-use rootstep_demos::picture::Picture;
+use rootstep_demos::arguments::whole;
+use rootstep_demos::names::short;
+use rootstep_demos::output::Files;
+use rootstep_demos::picture::{Picture as _, PictureFile};
+use rootstep_demos::report::Report;
 use rootstep_tuning::{Fold, RangeTest, StratifiedHoldOut, logarithmic_grid};
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Images that the training never sees.
 const HELD_OUT: usize = 360;
@@ -56,10 +60,10 @@ impl Arguments {
                      weights",
                 )
                 .default_value("5")
-                .value_parser(value_parser!(u64).range(1..)),
+                .value_parser(whole::<u64>(1, 1000)),
                 option("epochs", "EPOCHS", "Passes over the training images")
                     .default_value("20")
-                    .value_parser(value_parser!(u32).range(1..)),
+                    .value_parser(whole::<u32>(1, u64::from(u32::MAX))),
                 option("plot", "FILE", "Where to draw the heat map")
                     .default_value("digits.svg")
                     .value_parser(value_parser!(PathBuf)),
@@ -96,40 +100,24 @@ const RULES: [(&str, RuleOf); 6] = [
 /// Each rule with a power, and the plain one that it is compared with.
 const PAIRS: [(usize, usize); 4] = [(2, 0), (3, 0), (4, 1), (5, 1)];
 
-fn main() {
-    if let Err(error) = run(&Arguments::parse()) {
-        eprintln!("error: {error}");
-        std::process::exit(2);
-    }
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    let done = run(&Arguments::parse(), &mut report);
+    report.attempt(done);
+    report.exit_code()
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+/// Does what is asked for. The error is what leaves no answer; whatever else fails is in the report alone.
+fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Box<dyn Error>> {
     rootstep_demos::level()?;
-    let data = data::digits()?;
+    let mut files = Files::default();
     if let Some(file) = &arguments.range_test {
-        return range_test(&data, file);
+        let file = PictureFile::check(&mut files, "--range-test", file)?;
+        return range_test(&data::digits()?, &file, report);
     }
-    let rates = logarithmic_grid(1e-5, 10.0, 13)?;
-    let splits: Vec<Fold> = (0..arguments.seeds)
-        .map(|seed| StratifiedHoldOut::new(HELD_OUT, seed).split(&data.digits))
-        .collect::<Result<_, _>>()?;
-    let trainings: Vec<(usize, f64)> =
-        (0..RULES.len()).flat_map(|rule| rates.iter().map(move |&rate| (rule, rate))).collect();
-    let accuracies = trainings
-        .par_iter()
-        .map(|&(rule, rate)| {
-            let rule = RULES[rule].1(rate);
-            let by_seed = splits.iter().zip(0..).map(|(split, seed)| {
-                train(&data, split, rule, seed, arguments.epochs).map_err(|error| error.to_string())
-            });
-            by_seed.collect::<Result<Vec<f64>, _>>()
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let results = Results {
-        rules: RULES.map(|(name, _)| name).to_vec(),
-        accuracies: accuracies.chunks(rates.len()).map(<[_]>::to_vec).collect(),
-        rates,
-    };
+    let file = PictureFile::check(&mut files, "--plot", &arguments.plot)?;
+    let data = data::digits()?;
+    let results = compare(arguments, &data, report)?;
     let mut text = String::new();
     writeln!(
         text,
@@ -139,16 +127,52 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         arguments.epochs,
         arguments.seeds
     )?;
-    writeln!(text, "{}\n\n{}\n", results.table(), results.verdict(&PAIRS))?;
-    // A reader that has seen enough, such as `head`, may have closed the pipe.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    results.save(&arguments.plot)?;
-    let _ = writeln!(std::io::stdout(), "The heat map is in {}.", arguments.plot.display());
+    writeln!(text, "{}\n", results.table())?;
+    report.print(&text);
+    if report.attempt(results.save(&file)).is_some() {
+        report.print(&format!("The heat map is in {}.\n\n", file.path().display()));
+    }
+    if let Some(rule) = (0..RULES.len()).find(|&rule| results.best(rule).is_nan()) {
+        return Err(format!("every training by {} failed", RULES[rule].0).into());
+    }
+    report.print(&format!("{}\n", results.verdict(&PAIRS)));
     Ok(())
 }
 
+/// Trains by each rule at each rate, with each seed. What fails is named, and has no accuracy.
+fn compare(
+    arguments: &Arguments,
+    data: &Data,
+    report: &Report,
+) -> Result<Results, rootstep_tuning::Error> {
+    let rates = logarithmic_grid(1e-5, 10.0, 13)?;
+    let splits: Vec<Fold> = (0..arguments.seeds)
+        .map(|seed| StratifiedHoldOut::new(HELD_OUT, seed).split(&data.digits))
+        .collect::<Result<_, _>>()?;
+    let trainings: Vec<(usize, f64)> =
+        (0..RULES.len()).flat_map(|rule| rates.iter().map(move |&rate| (rule, rate))).collect();
+    let accuracies: Vec<Vec<f64>> = trainings
+        .par_iter()
+        .map(|&(rule, rate)| {
+            let (name, rule) = (RULES[rule].0, RULES[rule].1(rate));
+            let by_seed = splits.iter().zip(0..).map(|(split, seed)| {
+                train(data, split, rule, seed, arguments.epochs).unwrap_or_else(|error| {
+                    report.warn(format!("{name}, rate {}, seed {seed}: {error}", short(rate, 2)));
+                    f64::NAN
+                })
+            });
+            by_seed.collect()
+        })
+        .collect();
+    Ok(Results {
+        rules: RULES.map(|(name, _)| name).to_vec(),
+        accuracies: accuracies.chunks(rates.len()).map(<[_]>::to_vec).collect(),
+        rates,
+    })
+}
+
 /// Lets the learning rate of PowerStep grow from batch to batch, over two passes, and draws the loss.
-fn range_test(data: &Data, file: &Path) -> Result<(), Box<dyn Error>> {
+fn range_test(data: &Data, file: &PictureFile, report: &mut Report) -> Result<(), Box<dyn Error>> {
     const STEPS: usize = 90;
     let mut rows = StratifiedHoldOut::new(HELD_OUT, 0).split(&data.digits)?.train;
     rows.shuffle(&mut Pcg64::seed_from_u64(0));
@@ -168,7 +192,7 @@ fn range_test(data: &Data, file: &Path) -> Result<(), Box<dyn Error>> {
         })
     });
     if let Some(error) = failure {
-        return Err(error.into());
+        report.fail(format!("the range test ended after {} steps: {error}", found.points().len()));
     }
     let suggestions = [
         ("steepest", found.steepest()),
@@ -177,9 +201,13 @@ fn range_test(data: &Data, file: &Path) -> Result<(), Box<dyn Error>> {
     ];
     for (name, rate) in suggestions {
         let rate = rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.2e}"));
-        println!("{name}: {rate}");
+        report.print(&format!("{name}: {rate}\n"));
     }
-    RangeTestPicture { found: &found, suggestions: &suggestions }.save(file)
+    report.attempt(RangeTestPicture { found: &found, suggestions: &suggestions }.save(file));
+    if suggestions.iter().all(|(_, rate)| rate.is_none()) {
+        return Err("the range test suggests no learning rate".into());
+    }
+    Ok(())
 }
 
 /// The accuracy after training with this rule.

@@ -4,6 +4,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use rootstep_demos::axis::Axis;
+use rootstep_demos::names::short;
 use rootstep_demos::picture::Picture;
 use rootstep_tuning::RangeTestResult;
 use std::cmp::Ordering;
@@ -27,8 +29,9 @@ impl Results {
         self.accuracies[rule].iter().map(mean).collect()
     }
 
-    fn best(&self, rule: usize) -> f64 {
-        self.means(rule).into_iter().fold(0.0, f64::max)
+    /// NaN if no training has an accuracy.
+    pub fn best(&self, rule: usize) -> f64 {
+        self.means(rule).into_iter().fold(f64::NAN, f64::max)
     }
 
     /// The rates at which a rule is near its best.
@@ -46,15 +49,15 @@ impl Results {
         table.set_header(header);
         let means: Vec<_> = (0..self.rules.len()).map(|rule| self.means(rule)).collect();
         for (i, rate) in self.rates.iter().enumerate() {
-            let cells = means.iter().map(|means| format!("{:.1}", 100.0 * means[i]));
-            table.add_row(std::iter::once(short(*rate)).chain(cells));
+            let cells = means.iter().map(|means| percent(means[i], 1));
+            table.add_row(std::iter::once(short(*rate, 2)).chain(cells));
         }
         let row = |name: &str, cell: &dyn Fn(usize) -> String| {
             std::iter::once(name.to_owned())
                 .chain((0..self.rules.len()).map(cell))
                 .collect::<Vec<_>>()
         };
-        table.add_row(row("best", &|rule| format!("{:.1}", 100.0 * self.best(rule))));
+        table.add_row(row("best", &|rule| percent(self.best(rule), 1)));
         let name = format!("rates within {} points of it", 100.0 * TOLERANCE);
         table.add_row(row(&name, &|rule| self.good_rates(rule).to_string()));
         for column in table.column_iter_mut().skip(1) {
@@ -79,6 +82,14 @@ impl Results {
         compared.collect::<Vec<_>>().join("\n")
     }
 }
+
+/// An accuracy as the table and the picture show it.
+fn percent(accuracy: f64, decimals: usize) -> String {
+    if accuracy.is_nan() { "failed".to_owned() } else { format!("{:.decimals$}", 100.0 * accuracy) }
+}
+
+/// Where there is no accuracy.
+const GREY: RGBColor = RGBColor(190, 190, 190);
 
 /// A cell of the heat map, and where the first one begins, in pixels.
 const CELL: (i32, i32) = (56, 40);
@@ -113,18 +124,19 @@ impl Picture for Results {
             for (x, mean) in (0..).zip(self.means(usize::try_from(y)?)) {
                 let left = CORNER.0 + x * CELL.0;
                 let area = [(left, top), (left + CELL.0 - 2, top + CELL.1 - 2)];
-                let colour = ViridisRGB.get_color(mean);
+                // A training that failed has no accuracy.
+                let colour = if mean.is_nan() { GREY } else { ViridisRGB.get_color(mean) };
                 root.draw(&Rectangle::new(area, colour.filled()))?;
                 let ink = if mean > 0.6 { BLACK } else { WHITE };
                 let text = font(14, HPos::Center).color(&ink);
                 let centre = (left + CELL.0 / 2 - 1, middle);
-                root.draw(&Text::new(format!("{:.0}", 100.0 * mean), centre, text))?;
+                root.draw(&Text::new(percent(mean, 0), centre, text))?;
             }
         }
         let bottom = CORNER.1 + down * CELL.1 + 14;
         for (x, rate) in (0..).zip(&self.rates) {
             let centre = CORNER.0 + x * CELL.0 + CELL.0 / 2 - 1;
-            root.draw(&Text::new(short(*rate), (centre, bottom), font(13, HPos::Center)))?;
+            root.draw(&Text::new(short(*rate, 2), (centre, bottom), font(13, HPos::Center)))?;
         }
         let middle = CORNER.0 + across * CELL.0 / 2;
         root.draw(&Text::new("learning rate", (middle, bottom + 24), font(15, HPos::Center)))?;
@@ -144,33 +156,34 @@ impl Picture for RangeTestPicture<'_> {
         B::ErrorType: 'static,
     {
         let points = self.found.points();
-        let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        if points.is_empty() {
             return Err("the range test has no points".into());
-        };
-        let highest = points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
-        let highest = 1.1 * highest.fold(0.0, f64::max);
+        }
+        let rates: Vec<f64> = points.iter().map(|point| point.rate).collect();
+        let across = Axis::logarithmic(&rates)?;
+        let losses = points.iter().map(|point| point.smoothed).filter(|loss| loss.is_finite());
+        let up = Axis::linear(&losses.chain([0.0]).collect::<Vec<_>>())?;
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(root)
             .caption("Range test of PowerStep on digits", ("sans-serif", 20))
             .margin(14)
             .x_label_area_size(46)
             .y_label_area_size(60)
-            .build_cartesian_2d((first.rate..last.rate).log_scale(), 0.0..highest)?;
+            .build_cartesian_2d(across, up)?;
         chart
             .configure_mesh()
             .x_desc("learning rate")
             .y_desc("log loss of the batch")
-            .x_label_formatter(&|rate| short(*rate))
             .label_style(("sans-serif", 14))
             .light_line_style(WHITE)
             .draw()?;
         let (pale, dark) = (RGBColor(180, 195, 220), RGBColor(20, 60, 140));
-        let raw = points.iter().map(|point| (point.rate, point.loss.min(highest)));
+        let raw = points.iter().map(|point| (point.rate, point.loss));
         chart
             .draw_series(LineSeries::new(raw, pale.stroke_width(1)))?
             .label("loss")
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], pale.stroke_width(1)));
-        let smoothed = points.iter().map(|point| (point.rate, point.smoothed.min(highest)));
+        let smoothed = points.iter().map(|point| (point.rate, point.smoothed));
         chart
             .draw_series(LineSeries::new(smoothed, dark.stroke_width(2)))?
             .label("smoothed")
@@ -180,10 +193,10 @@ impl Picture for RangeTestPicture<'_> {
             if let Some(rate) = rate {
                 chart
                     .draw_series([PathElement::new(
-                        [(rate, 0.0), (rate, highest)],
+                        [(rate, f64::NEG_INFINITY), (rate, f64::INFINITY)],
                         colour.stroke_width(2),
                     )])?
-                    .label(format!("{name}: {}", short(rate)))
+                    .label(format!("{name}: {}", short(rate, 2)))
                     .legend(move |(x, y)| {
                         PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2))
                     });
@@ -198,10 +211,4 @@ impl Picture for RangeTestPicture<'_> {
             .draw()?;
         Ok(())
     }
-}
-
-/// Two significant digits, of small rates as a power of ten.
-fn short(rate: f64) -> String {
-    let rounded: f64 = format!("{rate:.1e}").parse().unwrap_or(rate);
-    if rounded < 1e-3 { format!("{rounded:e}") } else { rounded.to_string() }
 }

@@ -2,6 +2,8 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use rootstep_demos::arguments::whole;
+use rootstep_demos::table::SEPARATORS;
 use rootstep_tuning::logarithmic_grid;
 use std::any::Any;
 use std::error::Error;
@@ -19,6 +21,7 @@ pub struct Arguments {
     pub resume: Option<PathBuf>,
     pub data: Option<PathBuf>,
     pub label: Option<String>,
+    pub separator: u8,
     pub regularisation: bool,
 }
 
@@ -54,8 +57,9 @@ impl Grid {
         };
         let from = number("FROM", from)?;
         let to = number("TO", to)?;
-        let count =
-            count.parse().map_err(|_| unreadable("COUNT", count, "a whole number, such as 7"))?;
+        let count = count
+            .parse()
+            .map_err(|_| unreadable("COUNT", count, "a whole number from 2 to 1000000"))?;
         Ok(Self { text: text.to_owned(), rates: logarithmic_grid(from, to, count)? })
     }
 }
@@ -74,6 +78,7 @@ impl Arguments {
             resume: matches.remove_one("resume"),
             data: matches.remove_one("data"),
             label: matches.remove_one("label"),
+            separator: required(&mut matches, "separator"),
             regularisation: matches.get_flag("regularisation"),
         }
     }
@@ -82,6 +87,14 @@ impl Arguments {
 /// The value of an option that has a default.
 fn required<T: Any + Clone + Send + Sync>(matches: &mut ArgMatches, name: &str) -> T {
     matches.remove_one(name).expect("it has a default")
+}
+
+fn separator(text: &str) -> Result<u8, String> {
+    let known = SEPARATORS.iter().find(|&&(name, _)| name == text);
+    known.map(|&(_, byte)| byte).ok_or_else(|| {
+        let names = SEPARATORS.map(|(name, _)| format!("`{name}`"));
+        format!("allowed: {}", names.join(", "))
+    })
 }
 
 fn command() -> Command {
@@ -102,7 +115,7 @@ fn command() -> Command {
         .args([
             option("seed", "SEED", "Seed of the splits of the data")
                 .default_value("0")
-                .value_parser(value_parser!(u64))
+                .value_parser(whole::<u64>(0, u64::MAX))
                 .allow_negative_numbers(true),
             option(
                 "grid",
@@ -114,7 +127,7 @@ fn command() -> Command {
             .allow_hyphen_values(true),
             option("folds", "K", "Folds of the cross-validation")
                 .default_value("5")
-                .value_parser(value_parser!(usize))
+                .value_parser(whole::<usize>(2, u64::from(u32::MAX)))
                 .allow_negative_numbers(true),
             option(
                 "search",
@@ -137,6 +150,10 @@ fn command() -> Command {
             ),
             file("data", "Another table than iris: CSV with a header line, a column of labels, and numbers"),
             option("label", "COLUMN", "The column of labels in --data; the last one by default")
+                .requires("data"),
+            option("separator", "SEPARATOR", "What separates the cells of --data")
+                .default_value(",")
+                .value_parser(separator)
                 .requires("data"),
             Arg::new("regularisation")
                 .long("regularisation")

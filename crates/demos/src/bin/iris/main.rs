@@ -16,54 +16,50 @@ use comfy_table::{CellAlignment, Table, presets};
 use data::Data;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Model, STEPS};
+use rootstep_demos::names::Names;
+use rootstep_demos::output::{Files, Output};
+#[cfg(feature = "plot")]
+use rootstep_demos::picture::{Picture as _, PictureFile};
+use rootstep_demos::report::Report;
 use rootstep_tuning::{
     Error, Fold, Progress, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform,
 };
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Of so many rows the choice of the learning rate never sees one.
 const HELD_OUT_OF: usize = 5;
 
-fn main() {
-    let text = run(&Arguments::parse()).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        std::process::exit(2);
-    });
-    // A reader that has seen enough, such as `head`, may have closed the pipe.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    let done = run(&Arguments::parse(), &mut report);
+    report.attempt(done);
+    report.exit_code()
 }
 
-/// The text to print.
-fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
+/// Does what is asked for. The error is what leaves no answer; whatever else fails is in the report alone.
+fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Box<dyn std::error::Error>> {
     rootstep_demos::level()?;
     check_features(arguments)?;
+    let outputs = Outputs::check(arguments)?;
     let data = match &arguments.data {
-        Some(file) => data::open(file, arguments.label.as_deref())?,
+        Some(file) => data::open(file, arguments.label.as_deref(), arguments.separator)?,
         None => data::iris()?,
     };
+    for warning in &data.warnings {
+        report.warn(warning);
+    }
     if arguments.regularisation {
-        return regularisation_report(&data);
+        return regularisation_report(&data, report);
     }
-    let in_data = |error: Error| format!("{}: {error}", data.name);
-    let held_out = StratifiedHoldOut::new(data.classes.len() / HELD_OUT_OF, arguments.seed)
-        .split(&data.classes)
-        .map_err(in_data)?;
-    let folds = folds(arguments, &data, &held_out.train).map_err(in_data)?;
+    let in_data = |error: Error| format!("{}, column `{}`: {error}", data.name, data.label);
+    let held_out = held_out(&data, arguments.seed)?;
+    let folds = folds(arguments, &data, &held_out.train, report).map_err(in_data)?;
     let rounds = run_search(arguments, &data, &folds)?;
-    if let Some(file) = &arguments.csv {
-        write_csv(file, &rounds)
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    }
-    #[cfg(feature = "plot")]
-    if let Some(file) = &arguments.plot {
-        rootstep_demos::picture::Picture::save(&plot::Scores(&rounds), file)?;
-    }
-
     let (steps, results) = rounds.last().ok_or("the search has no rounds")?;
-    let best = results.best().ok_or("the training diverged at every learning rate of --grid")?;
+    let names = names_of(&rounds);
 
     let mut text = String::new();
     writeln!(
@@ -82,16 +78,20 @@ fn run(arguments: &Arguments) -> Result<String, Box<dyn std::error::Error>> {
         arguments.folds,
         if rounds.len() > 1 { format!(", those left after {steps} steps") } else { String::new() }
     )?;
-    writeln!(text, "{}\n", search_table("learning rate", results, folds.len()))?;
-    writeln!(
-        text,
+    writeln!(text, "{}\n", search_table("learning rate", results, &names, folds.len()))?;
+    report.print(&text);
+    outputs.write(&rounds, report);
+
+    let best = results.best().ok_or("the training diverged at every learning rate of --grid")?;
+    warn_of_diverged(&rounds, &names, report);
+    report.print(&format!(
         "Learning rate: {} (mean accuracy {:.4}, the first of rank 1).\n",
-        short(best.candidate),
+        names.get(best.candidate),
         best.metric().mean
-    )?;
+    ));
     let model = Model::fit(&data, &held_out.train, best.candidate);
-    text.push_str(&report(&data, &held_out, &model));
-    Ok(text)
+    report.print(&on_held_out(&data, &held_out, &model));
+    Ok(())
 }
 
 /// What is asked for and was not built is an error before anything takes time.
@@ -108,6 +108,111 @@ fn check_features(arguments: &Arguments) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The steps of training in the first round, and in the last. Without halving there is a single round, with
+/// all steps.
+fn budgets(method: Method) -> (usize, usize) {
+    let all = STEPS as usize;
+    (if method == Method::Halving { all / 8 } else { all }, all)
+}
+
+/// The files that are written in the end, checked before the work begins.
+struct Outputs {
+    csv: Option<Output>,
+    #[cfg(feature = "plot")]
+    plot: Option<PictureFile>,
+}
+
+impl Outputs {
+    fn check(arguments: &Arguments) -> Result<Self, String> {
+        let mut files = Files::default();
+        if let Some(file) = &arguments.data {
+            files.read("--data", file)?;
+        }
+        if let Some(file) = &arguments.resume {
+            for journal in journals(file, arguments.search) {
+                files.update("--resume", &journal)?;
+            }
+        }
+        let csv = arguments.csv.as_ref().map(|file| files.write("--csv", file)).transpose()?;
+        #[cfg(feature = "plot")]
+        let plot = arguments.plot.as_ref();
+        #[cfg(feature = "plot")]
+        let plot = plot.map(|file| PictureFile::check(&mut files, "--plot", file)).transpose()?;
+        Ok(Self {
+            csv,
+            #[cfg(feature = "plot")]
+            plot,
+        })
+    }
+
+    /// Writes them. If one fails, the others are there all the same.
+    fn write(&self, rounds: &[(usize, SearchResults<f64>)], report: &mut Report) {
+        if let Some(file) = &self.csv {
+            let written = csv_text(rounds).map_err(|error| error.to_string());
+            report.attempt(written.and_then(|text| file.write(&text)));
+        }
+        #[cfg(feature = "plot")]
+        if let Some(file) = &self.plot {
+            report.attempt(plot::Scores(rounds).save(file));
+        }
+    }
+}
+
+/// The journals of a search: that of halving has one for each round.
+fn journals(file: &Path, method: Method) -> Vec<PathBuf> {
+    let (first, all) = budgets(method);
+    if first == all {
+        return vec![file.to_owned()];
+    }
+    let rounds = std::iter::successors(Some(first), |steps| Some(2 * steps));
+    let in_round = |steps: usize| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".{steps}"));
+        PathBuf::from(name)
+    };
+    rounds.take_while(|&steps| steps <= all).map(in_round).collect()
+}
+
+/// A fifth of the rows, in proportion to the classes.
+fn held_out(data: &Data, seed: u64) -> Result<Fold, String> {
+    let rows = data.classes.len();
+    if rows < HELD_OUT_OF {
+        return Err(format!(
+            "{} has {rows} rows; allowed: at least {HELD_OUT_OF}, of which one is held out",
+            data.name
+        ));
+    }
+    let split = StratifiedHoldOut::new(rows / HELD_OUT_OF, seed).split(&data.classes);
+    split.map_err(|error| format!("{}: {error}", data.name))
+}
+
+/// The names of all candidates.
+fn names_of(rounds: &[(usize, SearchResults<f64>)]) -> Names {
+    let rows = rounds.iter().flat_map(|(_, results)| results.rows());
+    Names::of(&rows.map(|row| row.candidate).collect::<Vec<_>>(), 4)
+}
+
+/// Names the learning rates that have no score.
+fn warn_of_diverged(rounds: &[(usize, SearchResults<f64>)], names: &Names, report: &Report) {
+    /// So many show where they begin.
+    const MOST: usize = 10;
+    let rows = rounds.iter().flat_map(|(_, results)| results.rows());
+    let rows = rows.filter(|row| !row.metric().mean.is_finite());
+    let mut diverged: Vec<String> = Vec::new();
+    for name in rows.map(|row| names.get(row.candidate)) {
+        if !diverged.contains(&name) {
+            diverged.push(name);
+        }
+    }
+    if !diverged.is_empty() {
+        let more = diverged.len().saturating_sub(MOST);
+        diverged.truncate(MOST);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        report
+            .warn(format!("the training diverged at learning rate {}{more}", diverged.join(", ")));
+    }
 }
 
 /// The rounds of the search, the steps of training in each and its results. All but halving have one.
@@ -128,9 +233,7 @@ fn run_search(
         }
         Method::Grid | Method::Halving => arguments.grid.rates.clone(),
     };
-    let all = STEPS as usize;
-    // Without halving a single round, with all steps.
-    let first = if arguments.search == Method::Halving { all / 8 } else { all };
+    let (first, all) = budgets(arguments.search);
     let fit = |&rate: &f64, fold: &Fold, steps: usize| {
         let steps = u32::try_from(steps).unwrap_or(STEPS);
         Ok::<_, Infallible>(Model::fit_in(data, &fold.train, rate, steps))
@@ -184,8 +287,8 @@ fn show(bar: &ProgressBar, progress: Progress) {
 }
 
 /// All columns of the table, and in front the round and its steps, as scikit-learn's halving has them.
-fn write_csv(file: &Path, rounds: &[(usize, SearchResults<f64>)]) -> Result<(), csv::Error> {
-    let mut writer = csv::Writer::from_path(file)?;
+fn csv_text(rounds: &[(usize, SearchResults<f64>)]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
     for (round, (steps, results)) in rounds.iter().enumerate() {
         let table = results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]);
         for (i, row) in table.into_iter().enumerate() {
@@ -197,42 +300,52 @@ fn write_csv(file: &Path, rounds: &[(usize, SearchResults<f64>)]) -> Result<(), 
             writer.write_record(front.into_iter().chain(row))?;
         }
     }
-    Ok(writer.flush()?)
+    writer.into_inner().map_err(|error| error.into_error().into())
 }
 
 /// The table of the strengths of regularisation.
-fn regularisation_report(data: &Data) -> Result<String, Box<dyn std::error::Error>> {
+fn regularisation_report(
+    data: &Data,
+    report: &mut Report,
+) -> Result<(), Box<dyn std::error::Error>> {
     let bar = progress_bar();
     let results = regularisation::search(data, &|progress| show(&bar, progress));
     bar.finish_and_clear();
-    let (results, warnings) = results?;
-    for warning in warnings {
-        eprintln!("warning: {}: {warning}", data.name);
-    }
-    let mut text = format!(
+    let (results, warnings) = results.map_err(|error| format!("{}: {error}", data.name))?;
+    let strengths: Vec<f64> = results.rows().iter().map(|row| row.candidate).collect();
+    let names = Names::of(&strengths, 4);
+    report.print(&format!(
         "{}: {} rows.\n\
          Logistic regression, features standardised, |w|²/2 + C·(sum of log losses).\n\
-         Accuracy in 5-fold stratified cross-validation, not shuffled:\n\n",
+         Accuracy in 5-fold stratified cross-validation, not shuffled:\n\n\
+         {}\n\n",
         data.name,
-        data.classes.len()
-    );
-    writeln!(text, "{}\n", search_table("C", &results, 5))?;
-    let Some(best) = results.best() else {
-        let _ = std::io::stdout().write_all(text.as_bytes());
-        return Err("no C has a mean accuracy".into());
-    };
-    writeln!(text, "C: {} (mean accuracy {:.6}).", best.candidate, best.metric().mean)?;
-    Ok(text)
+        data.classes.len(),
+        search_table("C", &results, &names, 5)
+    ));
+    for warning in warnings {
+        report.warn(format!("{}: {warning}", data.name));
+    }
+    let best = results.best().ok_or("no C has a mean accuracy")?;
+    let accuracy = best.metric().mean;
+    report.print(&format!("C: {} (mean accuracy {accuracy:.6}).\n", names.get(best.candidate)));
+    Ok(())
 }
 
 /// Folds of `rows`, as rows of the whole data.
-fn folds(arguments: &Arguments, data: &Data, rows: &[usize]) -> Result<Vec<Fold>, Error> {
+fn folds(
+    arguments: &Arguments,
+    data: &Data,
+    rows: &[usize],
+    report: &Report,
+) -> Result<Vec<Fold>, Error> {
     let classes: Vec<usize> = rows.iter().map(|&row| data.classes[row]).collect();
     let folds = StratifiedKFold::new(arguments.folds)?.shuffled(arguments.seed);
-    if let Some(warning) = folds.warning(&classes) {
-        eprintln!("warning: {}: {warning}", data.name);
-    }
+    let warning = folds.warning(&classes);
     let folds = folds.split(&classes)?;
+    if let Some(warning) = warning {
+        report.warn(format!("{}, column `{}`: {warning}", data.name, data.label));
+    }
     let in_data = |part: Vec<usize>| part.into_iter().map(|i| rows[i]).collect();
     Ok(folds
         .into_iter()
@@ -240,13 +353,13 @@ fn folds(arguments: &Arguments, data: &Data, rows: &[usize]) -> Result<Vec<Fold>
         .collect())
 }
 
-/// A row for each learning rate.
-fn search_table(name: &str, results: &SearchResults<f64>, folds: usize) -> Table {
+/// A row for each candidate.
+fn search_table(name: &str, results: &SearchResults<f64>, names: &Names, folds: usize) -> Table {
     let mut header = vec![name.to_owned()];
     header.extend((1..=folds).map(|fold| format!("fold {fold}")));
     header.extend(["mean", "std dev", "rank"].map(str::to_owned));
     let rows = results.rows().iter().map(|row| {
-        let mut cells = vec![short(row.candidate)];
+        let mut cells = vec![names.get(row.candidate)];
         cells.extend(row.metric().scores.iter().map(|score| format!("{score:.4}")));
         cells.push(format!("{:.4}", row.metric().mean));
         cells.push(format!("{:.4}", row.metric().standard_deviation));
@@ -257,7 +370,7 @@ fn search_table(name: &str, results: &SearchResults<f64>, folds: usize) -> Table
 }
 
 /// The accuracy on the held-out rows, and what was taken for what.
-fn report(data: &Data, held_out: &Fold, model: &Model) -> String {
+fn on_held_out(data: &Data, held_out: &Fold, model: &Model) -> String {
     let rows = &held_out.test;
     let mut confusion = vec![vec![0_usize; data.class_names.len()]; data.class_names.len()];
     for &row in rows {
@@ -288,10 +401,4 @@ fn numbers_table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-/// Four significant digits, of extreme rates as a power of ten.
-fn short(rate: f64) -> String {
-    let rounded: f64 = format!("{rate:.3e}").parse().unwrap_or(rate);
-    if (1e-5..1e6).contains(&rounded) { rounded.to_string() } else { format!("{rounded:e}") }
 }

@@ -2,6 +2,7 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use rootstep_demos::axis::Axis;
 use rootstep_demos::picture::Picture;
 use rootstep_tuning::{Metric, Row, SearchResults};
 use std::error::Error;
@@ -35,12 +36,12 @@ where
 {
     rows.retain(|(_, metric)| metric.mean.is_finite());
     rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+    if rows.is_empty() {
         return Err("no learning rate has a score".into());
-    };
-    let (left, right) = (first.0 / 1.5, last.0 * 1.5);
+    }
+    let axis = Axis::logarithmic(&rows.iter().map(|row| row.0).collect::<Vec<_>>())?;
     let scores = rows.iter().flat_map(|(_, metric)| metric.scores.iter().copied());
-    let lowest = scores.fold(1.0, f64::min);
+    let lowest = (scores.fold(1.0, f64::min) - 0.05).max(0.0);
 
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(root)
@@ -48,12 +49,11 @@ where
         .margin(14)
         .x_label_area_size(46)
         .y_label_area_size(60)
-        .build_cartesian_2d((left..right).log_scale(), (lowest - 0.05).max(0.0)..1.02)?;
+        .build_cartesian_2d(axis, lowest..1.02)?;
     chart
         .configure_mesh()
         .x_desc("learning rate")
         .y_desc("accuracy")
-        .x_label_formatter(&|rate| format!("{rate}"))
         .y_label_formatter(&|score| format!("{score:.2}"))
         .label_style(("sans-serif", 14))
         .light_line_style(WHITE)
@@ -67,9 +67,9 @@ where
         .legend(move |(x, y)| Circle::new((x + 10, y), 3, fold.filled()));
     let mean = RGBColor(20, 60, 140);
     chart.draw_series(rows.iter().map(|&(rate, metric)| {
-        let (low, high) =
-            (metric.mean - metric.standard_deviation, metric.mean + metric.standard_deviation);
-        ErrorBar::new_vertical(rate, low, metric.mean, high, mean.stroke_width(1), 8)
+        let [low, high] = [-1.0, 1.0].map(|sign| metric.mean + sign * metric.standard_deviation);
+        let style = mean.stroke_width(1);
+        ErrorBar::new_vertical(rate, low.max(lowest), metric.mean, high, style, 8)
     }))?;
     chart
         .draw_series(LineSeries::new(

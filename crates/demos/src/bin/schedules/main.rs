@@ -6,20 +6,27 @@ use clap::{Arg, Command, value_parser};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use rootstep::optimizer::Schedule;
-use rootstep_demos::picture::Picture;
+use rootstep_demos::output::Files;
+use rootstep_demos::picture::{Picture, PictureFile};
+use rootstep_demos::report::Report;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 const STEPS: u64 = 100;
 
-fn main() {
-    let file = file();
-    let drawn = schedules().map_err(Into::into).and_then(|all| Schedules(all).save(&file));
-    if let Err(error) = drawn {
-        eprintln!("error: {error}");
-        std::process::exit(2);
-    }
-    println!("The schedules are in {}.", file.display());
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    let done = run(&file(), &mut report);
+    report.attempt(done);
+    report.exit_code()
+}
+
+fn run(file: &Path, report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let file = PictureFile::check(&mut Files::default(), "FILE", file)?;
+    Schedules(schedules()?).save(&file)?;
+    report.print(&format!("The schedules are in {}.\n", file.path().display()));
+    Ok(())
 }
 
 /// The file that the command line names. Where it is wrong, or asks for help, the process ends here.
