@@ -18,7 +18,7 @@ pub fn short(number: f64, digits: usize) -> String {
     let text = format!("{number:.after_point$e}");
     // Rounded up, the largest numbers are infinite.
     let rounded = text.parse().ok().filter(|rounded: &f64| rounded.is_finite()).unwrap_or(number);
-    if rounded == 0.0 || (1e-5..1e6).contains(&rounded.abs()) {
+    if rounded == 0.0 || (1e-3..1e6).contains(&rounded.abs()) {
         rounded.to_string()
     } else {
         format!("{rounded:e}")
@@ -84,8 +84,8 @@ mod tests {
         let (least, second) = (f64::from_bits(1), f64::from_bits(2));
         assert_eq!(names(&[least, second], 4), ["5e-324", "1e-323"]);
         assert_eq!(
-            names(&[1e-5, 1e6, 999_999.9, 9.99e-6], 3),
-            ["0.00001", "1e6", "999999.9", "9.99e-6"]
+            names(&[1e-3, 1e6, 999_999.9, 9.99e-4], 3),
+            ["0.001", "1e6", "999999.9", "9.99e-4"]
         );
         assert_eq!(names(&[0.0, -3.25, f64::NAN], 2), ["0", "-3.2", "NaN"]);
     }

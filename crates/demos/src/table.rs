@@ -100,8 +100,11 @@ fn decode(bytes: &[u8], name: &str) -> Result<String, String> {
 
 /// The records of a text, the header being the first.
 fn split(text: &str, name: &str, separator: u8) -> Result<Vec<Row>, String> {
-    // A quote that is open at the end has the end of a line in its cell, too.
-    let text = format!("{text}\n");
+    // Lines of blanks become empty: those are left out. And a quote that is open at the end has the end of a
+    // line in its cell, too.
+    let lines =
+        text.split('\n').map(|line| if line.trim_matches(' ').is_empty() { "" } else { line });
+    let text = lines.flat_map(|line| [line, "\n"]).collect::<String>();
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
         .has_headers(false)
@@ -110,10 +113,6 @@ fn split(text: &str, name: &str, separator: u8) -> Result<Vec<Row>, String> {
     let mut rows: Vec<Row> = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| format!("{name}: {error}"))?;
-        // A line of blanks.
-        if record.len() == 1 && record[0].trim().is_empty() {
-            continue;
-        }
         let line = line_of(&record, &text);
         if let Some(column) = record.iter().position(|cell| cell.contains('\n')) {
             let column = match rows.first().and_then(|header| header.cells.get(column)) {
@@ -203,4 +202,42 @@ fn wrong_length(row: &Row, columns: usize, name: &str) -> String {
     format!(
         "{name}, line {line} has {cells} {word}; allowed: {columns}, as in the first line{hint}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::seq::IndexedRandom;
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64;
+
+    /// A row for each line that is not blank, at its place, or an error that names the file: whatever the text is.
+    #[test]
+    fn no_line_is_lost() {
+        const PIECES: [&str; 14] =
+            [",", ",", ",", "\"", "\"", "\n", "\n", "\r\n", "\r", " ", "a", "é", "\"\"", ";"];
+        let mut random = Pcg64::seed_from_u64(0);
+        let mut taken = 0;
+        for _ in 0..4_000 {
+            // Columns that a random line may fit.
+            let mut text = (*["a,b\n", "x\n", ""].choose(&mut random).unwrap_or(&"")).to_owned();
+            for _ in 0..random.random_range(1..14) {
+                text += PIECES.choose(&mut random).unwrap_or(&"");
+            }
+            match read(text.as_bytes(), "t.csv", b',') {
+                Err(error) => assert!(error.starts_with("t.csv"), "{text:?}: {error}"),
+                Ok(table) => {
+                    taken += 1;
+                    let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+                    let lines = (1..).zip(lines.split('\n'));
+                    let numbers: Vec<usize> =
+                        lines.filter(|line| !line.1.trim().is_empty()).map(|line| line.0).collect();
+                    let found =
+                        [table.line].into_iter().chain(table.rows.iter().map(|row| row.line));
+                    assert_eq!(found.collect::<Vec<_>>(), numbers, "{text:?}");
+                }
+            }
+        }
+        assert!(taken > 100, "{taken}");
+    }
 }

@@ -191,15 +191,38 @@ fn what_fails_keeps_nothing_back() {
 fn a_file_that_cannot_be_written_is_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("old"), "old").unwrap();
-    let iris = iris(folder.path(), &["--csv", "old"]);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"]);
-    limited.arg(iris.get_program()).args(iris.get_args()).current_dir(folder.path());
-    let output = limited.output().unwrap();
+    let output = limited(&iris(folder.path(), &["--csv", "old"]), 0).output().unwrap();
     assert_eq!(errors(&output), "error: cannot write old (--csv): File too large (os error 27)\n");
     assert_eq!((text(&output), output.status.code()), (whole_text().as_str(), Some(2)));
     assert_eq!(fs::read_to_string(folder.path().join("old")).unwrap(), "old");
     assert_eq!(names(&folder), ["old"]);
+}
+
+/// `command`, with no file larger than so many blocks.
+#[cfg(target_os = "linux")]
+fn limited(command: &Command, blocks: u32) -> Command {
+    let mut limited = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    limited.args(["-c", &script, "sh"]).arg(command.get_program()).args(command.get_args());
+    limited.current_dir(command.get_current_dir().unwrap());
+    limited
+}
+
+/// The fits that it has are not done again, and the message says so.
+#[cfg(all(target_os = "linux", feature = "journal"))]
+#[test]
+fn a_journal_that_cannot_be_written_is_of_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = || iris(folder.path(), &["--resume", "journal"]);
+    let output = limited(&command(), 2).output().unwrap();
+    let expected = "error: the journal journal cannot be used: File too large (os error 27); the fits \
+                    before are in it, and the next run goes on from them\n";
+    assert_eq!((errors(&output), output.status.code()), (expected, Some(2)));
+    let before = fs::read_to_string(folder.path().join("journal")).unwrap();
+    assert!((2..11).contains(&before.lines().count()) && before.ends_with('\n'), "{before}");
+    let output = command().output().unwrap();
+    assert_eq!((errors(&output), text(&output)), ("", whole_text().as_str()));
+    assert!(fs::read_to_string(folder.path().join("journal")).unwrap().starts_with(&before));
 }
 
 /// To a pipe, and to the file that the text goes to: nothing is lost.
@@ -284,15 +307,22 @@ fn what_diverged_is_named() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).contains("\nLearning rate: 1 "), "{output:?}");
 
+    let diverged = |output: &Output| -> Vec<String> {
+        let rows = text(output).lines().filter(|line| line.contains("NaN"));
+        rows.map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()
+    };
+    let output = run("1e307:1.79e308:24");
+    let rates = diverged(&output);
+    assert!(rates.len() > 10, "{output:?}");
+    let (named, more) = (rates[..10].join(", "), rates.len() - 10);
+    let expected =
+        format!("warning: the training diverged at learning rates {named} and {more} more\n");
+    assert_eq!((errors(&output), output.status.code()), (expected.as_str(), Some(0)));
+
     let output = run("1.7e308:1.79e308:3");
     assert_eq!(errors(&output), "error: the training diverged at every learning rate of --grid\n");
     assert_eq!(output.status.code(), Some(2));
-    let rates: Vec<&str> = text(&output)
-        .lines()
-        .filter(|line| line.contains("NaN"))
-        .map(|line| line.split(' ').nth(1).unwrap())
-        .collect();
-    assert_eq!(rates, ["1.7e308", "1.744e308", "1.79e308"]);
+    assert_eq!(diverged(&output), ["1.7e308", "1.744e308", "1.79e308"]);
     let table = fs::read_to_string(folder.path().join("table")).unwrap();
     assert_eq!(table.lines().filter(|line| line.contains(",NaN,")).count(), 3);
 }

@@ -7,6 +7,7 @@
 mod arguments;
 mod data;
 mod model;
+mod outputs;
 #[cfg(feature = "plot")]
 mod plot;
 mod regularisation;
@@ -16,18 +17,19 @@ use comfy_table::{CellAlignment, Table, presets};
 use data::Data;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Model, STEPS};
+use outputs::Outputs;
 use rootstep_demos::names::Names;
-use rootstep_demos::output::{Files, Output};
-#[cfg(feature = "plot")]
-use rootstep_demos::picture::{Picture as _, PictureFile};
 use rootstep_demos::report::Report;
 use rootstep_tuning::{
     Error, Fold, Progress, Search, SearchResults, StratifiedHoldOut, StratifiedKFold, log_uniform,
 };
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The steps of training in a round of the search, and its results.
+type Round = (usize, SearchResults<f64>);
 
 /// Of so many rows the choice of the learning rate never sees one.
 const HELD_OUT_OF: usize = 5;
@@ -90,6 +92,9 @@ fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Box<dyn std::er
         best.metric().mean
     ));
     let model = Model::fit(&data, &held_out.train, best.candidate);
+    if model.accuracy(&data, &held_out.test).is_nan() {
+        return Err("with it the training on all rows but those held out diverged".into());
+    }
     report.print(&on_held_out(&data, &held_out, &model));
     Ok(())
 }
@@ -117,64 +122,6 @@ fn budgets(method: Method) -> (usize, usize) {
     (if method == Method::Halving { all / 8 } else { all }, all)
 }
 
-/// The files that are written in the end, checked before the work begins.
-struct Outputs {
-    csv: Option<Output>,
-    #[cfg(feature = "plot")]
-    plot: Option<PictureFile>,
-}
-
-impl Outputs {
-    fn check(arguments: &Arguments) -> Result<Self, String> {
-        let mut files = Files::default();
-        if let Some(file) = &arguments.data {
-            files.read("--data", file)?;
-        }
-        if let Some(file) = &arguments.resume {
-            for journal in journals(file, arguments.search) {
-                files.update("--resume", &journal)?;
-            }
-        }
-        let csv = arguments.csv.as_ref().map(|file| files.write("--csv", file)).transpose()?;
-        #[cfg(feature = "plot")]
-        let plot = arguments.plot.as_ref();
-        #[cfg(feature = "plot")]
-        let plot = plot.map(|file| PictureFile::check(&mut files, "--plot", file)).transpose()?;
-        Ok(Self {
-            csv,
-            #[cfg(feature = "plot")]
-            plot,
-        })
-    }
-
-    /// Writes them. If one fails, the others are there all the same.
-    fn write(&self, rounds: &[(usize, SearchResults<f64>)], report: &mut Report) {
-        if let Some(file) = &self.csv {
-            let written = csv_text(rounds).map_err(|error| error.to_string());
-            report.attempt(written.and_then(|text| file.write(&text)));
-        }
-        #[cfg(feature = "plot")]
-        if let Some(file) = &self.plot {
-            report.attempt(plot::Scores(rounds).save(file));
-        }
-    }
-}
-
-/// The journals of a search: that of halving has one for each round.
-fn journals(file: &Path, method: Method) -> Vec<PathBuf> {
-    let (first, all) = budgets(method);
-    if first == all {
-        return vec![file.to_owned()];
-    }
-    let rounds = std::iter::successors(Some(first), |steps| Some(2 * steps));
-    let in_round = |steps: usize| {
-        let mut name = file.as_os_str().to_owned();
-        name.push(format!(".{steps}"));
-        PathBuf::from(name)
-    };
-    rounds.take_while(|&steps| steps <= all).map(in_round).collect()
-}
-
 /// A fifth of the rows, in proportion to the classes.
 fn held_out(data: &Data, seed: u64) -> Result<Fold, String> {
     let rows = data.classes.len();
@@ -189,13 +136,13 @@ fn held_out(data: &Data, seed: u64) -> Result<Fold, String> {
 }
 
 /// The names of all candidates.
-fn names_of(rounds: &[(usize, SearchResults<f64>)]) -> Names {
+fn names_of(rounds: &[Round]) -> Names {
     let rows = rounds.iter().flat_map(|(_, results)| results.rows());
     Names::of(&rows.map(|row| row.candidate).collect::<Vec<_>>(), 4)
 }
 
 /// Names the learning rates that have no score.
-fn warn_of_diverged(rounds: &[(usize, SearchResults<f64>)], names: &Names, report: &Report) {
+fn warn_of_diverged(rounds: &[Round], names: &Names, report: &Report) {
     /// So many show where they begin.
     const MOST: usize = 10;
     let rows = rounds.iter().flat_map(|(_, results)| results.rows());
@@ -207,11 +154,12 @@ fn warn_of_diverged(rounds: &[(usize, SearchResults<f64>)], names: &Names, repor
         }
     }
     if !diverged.is_empty() {
+        let rates = if diverged.len() == 1 { "rate" } else { "rates" };
         let more = diverged.len().saturating_sub(MOST);
         diverged.truncate(MOST);
+        let names = diverged.join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        report
-            .warn(format!("the training diverged at learning rate {}{more}", diverged.join(", ")));
+        report.warn(format!("the training diverged at learning {rates} {names}{more}"));
     }
 }
 
@@ -220,7 +168,7 @@ fn run_search(
     arguments: &Arguments,
     data: &Data,
     folds: &[Fold],
-) -> Result<Vec<(usize, SearchResults<f64>)>, Error> {
+) -> Result<Vec<Round>, Box<dyn std::error::Error>> {
     let bar = progress_bar();
     let report = |progress| show(&bar, progress);
     let search = Search::new(folds).metrics(["accuracy"]).progress(&report);
@@ -234,7 +182,9 @@ fn run_search(
         Method::Grid | Method::Halving => arguments.grid.rates.clone(),
     };
     let (first, all) = budgets(arguments.search);
+    let has_begun = AtomicBool::new(false);
     let fit = |&rate: &f64, fold: &Fold, steps: usize| {
+        has_begun.store(true, Ordering::Relaxed);
         let steps = u32::try_from(steps).unwrap_or(STEPS);
         Ok::<_, Infallible>(Model::fit_in(data, &fold.train, rate, steps))
     };
@@ -254,7 +204,13 @@ fn run_search(
         Some(_) => unreachable!("asked for in `check_features`"),
     };
     bar.finish_and_clear();
-    rounds
+    rounds.map_err(|error| match error {
+        // A full disk, say. To go on without the journal could mean to do all again when the disk has room.
+        Error::Journal { .. } if has_begun.load(Ordering::Relaxed) => {
+            format!("{error}; the fits before are in it, and the next run goes on from them").into()
+        }
+        error => error.into(),
+    })
 }
 
 /// SHA-256 of the features and the classes.
@@ -284,23 +240,6 @@ fn show(bar: &ProgressBar, progress: Progress) {
         bar.reset_eta();
     }
     bar.set_position(progress.done as u64);
-}
-
-/// All columns of the table, and in front the round and its steps, as scikit-learn's halving has them.
-fn csv_text(rounds: &[(usize, SearchResults<f64>)]) -> Result<Vec<u8>, csv::Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for (round, (steps, results)) in rounds.iter().enumerate() {
-        let table = results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]);
-        for (i, row) in table.into_iter().enumerate() {
-            let front = match i {
-                0 if round > 0 => continue, // the header again
-                0 => ["iter".to_owned(), "n_resources".to_owned()],
-                _ => [round.to_string(), steps.to_string()],
-            };
-            writer.write_record(front.into_iter().chain(row))?;
-        }
-    }
-    writer.into_inner().map_err(|error| error.into_error().into())
 }
 
 /// The table of the strengths of regularisation.
