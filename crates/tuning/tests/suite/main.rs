@@ -3,7 +3,6 @@
 #[cfg(feature = "journal")]
 #[path = "../../../../tests/support/process.rs"]
 mod process;
-#[cfg(feature = "journal")]
 #[path = "../../../../tests/support/random_bits.rs"]
 mod random_bits;
 #[cfg(feature = "journal")]
@@ -12,4 +11,5 @@ mod temporary;
 
 #[cfg(feature = "journal")]
 mod journal;
+mod range_test;
 mod search;

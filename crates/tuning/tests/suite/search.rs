@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rootstep_tuning::{
-    Error, Fold, GroupKFold, HoldOut, KFold, OnFailure, RangeTest, Row, Search, StratifiedHoldOut,
+    Error, Fold, GroupKFold, HoldOut, KFold, OnFailure, Row, Search, StratifiedHoldOut,
     StratifiedKFold, TimeSeriesSplit, leave_one_out, linear_grid, log_uniform, logarithmic_grid,
     product, repeated, search, uniform,
 };
@@ -822,111 +822,6 @@ fn wrong_ranges_of_random_values_are_errors() {
     assert_eq!(
         message(uniform(0.0, 1.0, 0, 0)),
         "number of random values is 0; allowed: at least 1 and at most 1000000"
-    );
-}
-
-struct Curve {
-    name: String,
-    steps: usize,
-    smoothing: f64,
-    losses: Vec<f64>,
-    /// Steepest, valley, minimum / 10.
-    suggestions: [f64; 3],
-}
-
-/// Read by hand: `derive` would need a compiler of macros in every build of the tests.
-fn curves() -> Vec<Curve> {
-    let recorded: Vec<serde_json::Map<String, serde_json::Value>> =
-        serde_json::from_str(include_str!("range_test/recorded.json")).unwrap();
-    let floats = |value: &serde_json::Value| -> Vec<f64> {
-        value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
-    };
-    let curve = |recorded: &serde_json::Map<String, serde_json::Value>| Curve {
-        name: recorded["name"].as_str().unwrap().to_owned(),
-        steps: usize::try_from(recorded["steps"].as_u64().unwrap()).unwrap(),
-        smoothing: recorded["smoothing"].as_f64().unwrap(),
-        losses: floats(&recorded["losses"]),
-        suggestions: floats(&recorded["suggestions"]).try_into().unwrap(),
-    };
-    recorded.iter().map(curve).collect()
-}
-
-/// Curves of many kinds, with the suggestions of fastai, as `range_test/record.py` has recorded them.
-#[test]
-fn suggestions_of_the_range_test_are_those_of_fastai() {
-    for Curve { name, steps, smoothing, losses, suggestions } in curves() {
-        let test = RangeTest::new(1e-6, 10.0, steps).unwrap().smoothing(smoothing).unwrap();
-        let mut next = losses.iter();
-        let found = test.run(|_| *next.next().expect("the test ends where fastai's does"));
-        assert_eq!(found.points().len(), losses.len(), "{name}");
-        assert_eq!(found.diverged(), losses.len() < steps, "{name}");
-        let own = [found.steepest(), found.valley(), found.minimum_tenth()].map(Option::unwrap);
-        for (own, expected) in own.into_iter().zip(suggestions) {
-            assert!((own / expected - 1.0).abs() < 1e-9, "{name}: {own}, not {expected}");
-        }
-    }
-}
-
-/// Losses below 0, such as accuracies negated.
-#[test]
-fn negative_losses() {
-    let mut loss = -1.0;
-    let found = RangeTest::new(0.1, 1.0, 30).unwrap().smoothing(0.0).unwrap().run(|_| {
-        loss *= if loss > -5.0 { 1.1 } else { -3.5 }; // to -5.05, then 17.7, above -5.05 + 3·5.05
-        loss
-    });
-    assert_eq!((found.points().len(), found.diverged()), (18, true));
-    // From -1 with a divergence of 4 up to 2, and not beyond.
-    let mut losses = [-1.0, 2.0, -0.5, 1.9, 2.1, 0.0].into_iter();
-    let test = RangeTest::new(0.1, 1.0, 6).unwrap().smoothing(0.0).unwrap();
-    let found = test.run(|_| losses.next().unwrap());
-    assert_eq!((found.points().len(), found.diverged()), (5, true));
-}
-
-#[test]
-fn smoothing_and_the_end_of_the_range_test() {
-    let losses = [4.0, 2.0, 1.0, 3.0, 30.0, 1.0];
-    let mut next = losses.iter();
-    let test = RangeTest::new(0.1, 3.2, 6).unwrap().smoothing(0.5).unwrap();
-    let found = test.run(|_| *next.next().unwrap());
-    // (sum of 0.5^(n-k) loss_k) / (sum of 0.5^(n-k)), k from 1 to n.
-    let smoothed = [4.0, 8.0 / 3.0, 12.0 / 7.0, 36.0 / 15.0, 516.0 / 31.0];
-    assert_eq!(found.points().len(), 5);
-    for (point, (expected, loss)) in found.points().iter().zip(smoothed.iter().zip(losses)) {
-        assert!((point.smoothed - expected).abs() < 1e-14);
-        assert_eq!(point.loss, loss);
-    }
-    assert!(found.diverged());
-    // Five points suggest nothing.
-    assert_eq!((found.steepest(), found.valley(), found.minimum_tenth()), (None, None, None));
-
-    let mut calls = 0;
-    let found = RangeTest::new(0.1, 1.0, 50).unwrap().run(|_| {
-        calls += 1;
-        if calls == 7 { f64::NAN } else { 1.0 }
-    });
-    assert_eq!((found.points().len(), found.diverged(), calls), (7, true, 7));
-
-    // Above three times the lowest, not at it.
-    let test = RangeTest::new(0.1, 1.0, 10).unwrap().smoothing(0.0).unwrap();
-    let mut losses = [2.0, 1.0, 3.0, 3.1, 1.0].into_iter();
-    let found = test.divergence(3.0).unwrap().run(|_| losses.next().unwrap());
-    assert_eq!((found.points().len(), found.diverged()), (4, true));
-
-    let flat = RangeTest::new(0.1, 1.0, 50).unwrap().smoothing(0.0).unwrap();
-    let found = flat.run(|_| 1.0);
-    assert_eq!((found.points().len(), found.diverged()), (50, false));
-    assert_eq!(found.points()[49].rate, 1.0);
-    assert_eq!((found.steepest(), found.valley()), (None, None));
-    assert!(RangeTest::new(0.1, 1.0, 1).is_err());
-    let test = RangeTest::new(0.1, 1.0, 5).unwrap();
-    assert_eq!(
-        message(test.clone().smoothing(1.0)),
-        "the smoothing of a range test is 1; allowed: 0 or more, below 1"
-    );
-    assert_eq!(
-        message(test.divergence(1.0)),
-        "the divergence of a range test is 1; allowed: a finite number above 1"
     );
 }
 
