@@ -64,6 +64,8 @@ mod grid;
 mod journal;
 mod random;
 mod range_test;
+mod rank;
+mod results;
 mod search;
 mod setting;
 
@@ -75,4 +77,5 @@ pub use folds::{
 pub use grid::{linear_grid, logarithmic_grid};
 pub use random::{log_uniform, product, uniform};
 pub use range_test::{RangePoint, RangeTest, RangeTestResult};
-pub use search::{Metric, OnFailure, Progress, Row, Search, SearchResults, search};
+pub use results::{Metric, Row, SearchResults};
+pub use search::{OnFailure, Progress, Search, search};

@@ -5,6 +5,8 @@ use crate::fit::Fit;
 use crate::folds::Fold;
 #[cfg(feature = "journal")]
 use crate::journal::{Header, Journal};
+use crate::rank::{Band, ranks};
+use crate::results::{Metric, Row, SearchResults, moments};
 use crate::setting::at_least;
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
@@ -501,226 +503,29 @@ impl<'a> Search<'a> {
         let mut results =
             SearchResults { metrics: self.metrics.clone(), rows: rows.map(row).collect() };
         for metric in metrics {
-            rank(&mut results.rows, metric);
+            let bands: Vec<_> =
+                results.rows.iter().map(|row| self.band(&row.metrics[metric])).collect();
+            for (row, rank) in results.rows.iter_mut().zip(ranks(&bands)) {
+                row.metrics[metric].rank = rank;
+            }
         }
         results
     }
 
+    /// The mean of the scores that count, as far as they are known.
+    fn band(&self, metric: &Metric) -> Option<Band> {
+        Band::of(metric.mean, self.counted(&metric.scores).into_iter())
+    }
+
     /// The mean and the standard deviation of the scores that count.
     fn moments(&self, scores: &[f64]) -> (f64, f64) {
+        moments(&self.counted(scores))
+    }
+
+    /// The scores that count.
+    fn counted(&self, scores: &[f64]) -> Vec<f64> {
         let counts = |score: &&f64| self.on_failure != OnFailure::Skip || score.is_finite();
-        let scores: Vec<f64> = scores.iter().filter(counts).copied().collect();
-        moments(&scores)
-    }
-}
-
-/// What a search found: a row for each candidate, in the order of the candidates.
-///
-/// With the feature `serde` it can be serialised, say as JSON, where NaN becomes `null`; with the feature
-/// `csv` it has the method `write_csv`.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct SearchResults<C> {
-    metrics: Vec<String>,
-    rows: Vec<Row<C>>,
-}
-
-/// A candidate and how it scored.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Row<C> {
-    /// The candidate.
-    pub candidate: C,
-    /// Its scores by each metric.
-    pub metrics: Vec<Metric>,
-    /// Seconds that each fit took.
-    pub fit_seconds: Vec<f64>,
-    /// Seconds that scoring each fit took.
-    pub score_seconds: Vec<f64>,
-    /// For each fold why it failed, if it did.
-    pub failures: Vec<Option<String>>,
-}
-
-/// The scores of a candidate by one metric.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Metric {
-    /// Its score on each fold.
-    pub scores: Vec<f64>,
-    /// The arithmetic mean of the scores.
-    pub mean: f64,
-    /// Their standard deviation, `sqrt(sum((score - mean)^2) / folds)`: that of the population, as
-    /// in scikit-learn's `std_test_score`.
-    pub standard_deviation: f64,
-    /// 1 + the number of candidates with a greater mean: candidates that tie share a rank, as in
-    /// scikit-learn's `rank_test_score`. Unlike there, means equal to 12 significant digits tie. A
-    /// mean that is NaN or infinite ranks behind all others.
-    pub rank: usize,
-    /// Its score on the rows that each fold was trained on; empty unless
-    /// [asked for](Search::train_scores).
-    pub train_scores: Vec<f64>,
-    /// Their mean; NaN if there are none.
-    pub train_mean: f64,
-    /// Their standard deviation; NaN if there are none.
-    pub train_standard_deviation: f64,
-}
-
-impl<C> SearchResults<C> {
-    /// A row for each candidate, in the order of the candidates.
-    #[must_use]
-    pub fn rows(&self) -> &[Row<C>] {
-        &self.rows
-    }
-
-    /// The names of the metrics.
-    #[must_use]
-    pub fn metrics(&self) -> &[String] {
-        &self.metrics
-    }
-
-    /// The first of the rows of rank 1 by the first metric, one without failures if there is any; `None`
-    /// if no candidate has a finite mean.
-    #[must_use]
-    pub fn best(&self) -> Option<&Row<C>> {
-        let best = self.rows.iter().min_by_key(|row| row.order());
-        best.filter(|row| row.metric().mean.is_finite())
-    }
-
-    /// Fits the [best](Self::best) candidate on all of `rows` rows; `fit` may be the function that the
-    /// search was run with: its fold trains on all rows and tests on none. `None` if no candidate is best.
-    ///
-    /// ```
-    /// use rootstep_tuning::{Fold, KFold, search};
-    ///
-    /// let fit = |rate: &f64, fold: &Fold| rate * fold.train.len() as f64;
-    /// let results = search([0.1, 0.5], &KFold::new(5)?.split(10)?, fit)?;
-    /// assert_eq!(results.refit(10, fit), Some(0.5 * 10.0));
-    /// # Ok::<(), rootstep_tuning::Error>(())
-    /// ```
-    pub fn refit<M>(&self, rows: usize, fit: impl FnOnce(&C, &Fold) -> M) -> Option<M> {
-        let all = Fold { train: (0..rows).collect(), test: Vec::new() };
-        self.best().map(|best| fit(&best.candidate, &all))
-    }
-
-    /// The candidates of the `count` best rows by the first metric, in their order.
-    fn best_rows(&self, count: usize) -> Vec<C>
-    where
-        C: Clone,
-    {
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        order.sort_by_key(|&row| self.rows[row].order());
-        order.truncate(count);
-        order.sort_unstable();
-        order.into_iter().map(|row| self.rows[row].candidate.clone()).collect()
-    }
-
-    /// The table as text, a header and a row for each candidate, with the columns of scikit-learn's
-    /// `cv_results_` and `failures`. `parameters` gives the names and the values of a candidate, the same
-    /// names for all. Floats are written so that they read back as they are.
-    ///
-    /// ```
-    /// use rootstep_tuning::{KFold, search};
-    ///
-    /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
-    /// let table = results.table(|rate| vec![("rate".to_owned(), rate.to_string())]);
-    /// assert_eq!(table[0][4..8], ["param_rate", "params", "split0_test_score", "split1_test_score"]);
-    /// assert_eq!(table[2][4..8], ["0.2", "rate=0.2", "0.2", "0.2"]);
-    /// # Ok::<(), rootstep_tuning::Error>(())
-    /// ```
-    #[must_use]
-    pub fn table(&self, parameters: impl Fn(&C) -> Vec<(String, String)>) -> Vec<Vec<String>> {
-        let columns = |row: &Row<C>| self.columns(row, parameters(&row.candidate));
-        let header = self.rows.first().map(|row| columns(row).into_iter().map(|(name, _)| name));
-        let rows =
-            self.rows.iter().map(|row| columns(row).into_iter().map(|(_, cell)| cell).collect());
-        header.map(Iterator::collect).into_iter().chain(rows).collect()
-    }
-
-    /// Writes the [table](Self::table) as CSV.
-    ///
-    /// # Errors
-    ///
-    /// Those of `writer`.
-    ///
-    /// ```
-    /// use rootstep_tuning::{KFold, search};
-    ///
-    /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
-    /// let mut file = Vec::new();
-    /// results.write_csv(&mut file, |rate| vec![("rate".to_owned(), rate.to_string())])?;
-    /// assert!(file.starts_with(b"mean_fit_time,std_fit_time,"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[cfg(feature = "csv")]
-    pub fn write_csv(
-        &self,
-        writer: impl std::io::Write,
-        parameters: impl Fn(&C) -> Vec<(String, String)>,
-    ) -> std::io::Result<()> {
-        let mut writer = csv::Writer::from_writer(writer);
-        for row in self.table(parameters) {
-            writer.write_record(row)?;
-        }
-        writer.flush()
-    }
-
-    /// The names and the cells of a row.
-    fn columns(&self, row: &Row<C>, parameters: Vec<(String, String)>) -> Vec<(String, String)> {
-        let mut columns = Vec::new();
-        let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
-        for (name, seconds) in [("fit", &row.fit_seconds), ("score", &row.score_seconds)] {
-            let (mean, deviation) = moments(seconds);
-            add(format!("mean_{name}_time"), mean);
-            add(format!("std_{name}_time"), deviation);
-        }
-        let settings = parameters.iter().map(|(name, text)| format!("{name}={text}"));
-        let settings = settings.collect::<Vec<_>>().join(", ");
-        columns.extend(parameters.into_iter().map(|(name, text)| (format!("param_{name}"), text)));
-        columns.push(("params".to_owned(), settings));
-        for (name, metric) in self.metrics.iter().zip(&row.metrics) {
-            let sides = [
-                ("test", &metric.scores, metric.mean, metric.standard_deviation),
-                ("train", &metric.train_scores, metric.train_mean, metric.train_standard_deviation),
-            ];
-            for (side, scores, mean, deviation) in sides {
-                if scores.is_empty() {
-                    continue;
-                }
-                let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
-                for (fold, &score) in scores.iter().enumerate() {
-                    add(format!("split{fold}_{side}_{name}"), score);
-                }
-                add(format!("mean_{side}_{name}"), mean);
-                add(format!("std_{side}_{name}"), deviation);
-                if side == "test" {
-                    columns.push((format!("rank_test_{name}"), metric.rank.to_string()));
-                }
-            }
-        }
-        let failures = row.failures.iter().enumerate().filter_map(|(fold, failure)| {
-            failure.as_ref().map(|failure| format!("fold {fold}: {failure}"))
-        });
-        columns.push(("failures".to_owned(), failures.collect::<Vec<_>>().join("; ")));
-        columns
-    }
-}
-
-impl<C> Row<C> {
-    /// What the better of two rows has less of.
-    fn order(&self) -> (usize, bool) {
-        (self.metric().rank, self.failures.iter().any(Option::is_some))
-    }
-
-    /// The scores by the first metric.
-    ///
-    /// # Panics
-    ///
-    /// Never: a search has at least one metric.
-    #[must_use]
-    pub fn metric(&self) -> &Metric {
-        &self.metrics[0]
+        scores.iter().filter(counts).copied().collect()
     }
 }
 
@@ -747,34 +552,6 @@ fn rounds<C: Clone>(
             return Ok(rounds);
         }
     }
-}
-
-/// The mean and the standard deviation of the population; NaN if it is empty.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let mean_of =
-        |values: &mut dyn Iterator<Item = f64>, count: usize| values.sum::<f64>() / count as f64;
-    let mean = mean_of(&mut values.iter().copied(), values.len());
-    let squares = &mut values.iter().map(|value| (value - mean) * (value - mean));
-    (mean, mean_of(squares, values.len()).sqrt())
-}
-
-/// Gives each row its rank by a metric.
-fn rank<C>(rows: &mut [Row<C>], metric: usize) {
-    let means: Vec<f64> = rows.iter().map(|row| rounded(row.metrics[metric].mean)).collect();
-    for (row, own) in rows.iter_mut().zip(&means) {
-        let is_better = |&&mean: &&f64| mean > *own || (own.is_nan() && !mean.is_nan());
-        row.metrics[metric].rank = 1 + means.iter().filter(is_better).count();
-    }
-}
-
-/// To 12 significant digits; NaN if not finite. Accuracies of the same number of right answers, spread
-/// differently over the folds, have means that differ by the rounding of their sums: that must not decide
-/// a tie.
-fn rounded(mean: f64) -> f64 {
-    if !mean.is_finite() {
-        return f64::NAN;
-    }
-    format!("{mean:.11e}").parse().unwrap_or(mean)
 }
 
 /// The message of a panic, if it has one.

@@ -12,4 +12,5 @@ mod temporary;
 #[cfg(feature = "journal")]
 mod journal;
 mod range_test;
+mod ranks;
 mod search;
