@@ -1,6 +1,8 @@
 //! What a search found: its rows, the best of them, and the table.
 
+use crate::Error;
 use crate::folds::Fold;
+use std::collections::HashMap;
 
 /// What a search found: a row for each candidate, in the order of the candidates.
 ///
@@ -111,32 +113,45 @@ impl<C> SearchResults<C> {
     }
 
     /// The table as text, a header and a row for each candidate, with the columns of scikit-learn's
-    /// `cv_results_` and `failures`. `parameters` gives the names and the values of a candidate, the same
-    /// names for all. Floats are written so that they read back as they are.
+    /// `cv_results_` and `failures`. `parameters` gives the names and the values of a candidate. Floats are
+    /// written so that they read back as they are.
+    ///
+    /// Candidates may have parameters of different names: each name has a column, in the order in which
+    /// the names are met, and a candidate without it an empty cell there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSetting`] if a candidate has two parameters of one name.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, search};
     ///
     /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
-    /// let table = results.table(|rate| vec![("rate".to_owned(), rate.to_string())]);
+    /// let table = results.table(|rate| vec![("rate".to_owned(), rate.to_string())])?;
     /// assert_eq!(table[0][4..8], ["param_rate", "params", "split0_test_score", "split1_test_score"]);
     /// assert_eq!(table[2][4..8], ["0.2", "rate=0.2", "0.2", "0.2"]);
     /// # Ok::<(), rootstep_tuning::Error>(())
     /// ```
-    #[must_use]
-    pub fn table(&self, parameters: impl Fn(&C) -> Vec<(String, String)>) -> Vec<Vec<String>> {
-        let columns = |row: &Row<C>| self.columns(row, parameters(&row.candidate));
-        let header = self.rows.first().map(|row| columns(row).into_iter().map(|(name, _)| name));
-        let rows =
-            self.rows.iter().map(|row| columns(row).into_iter().map(|(_, cell)| cell).collect());
-        header.map(Iterator::collect).into_iter().chain(rows).collect()
+    pub fn table(
+        &self,
+        parameters: impl Fn(&C) -> Vec<(String, String)>,
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let parameters: Vec<_> = self.rows.iter().map(|row| parameters(&row.candidate)).collect();
+        let names = names(&parameters)?;
+        let rows: Vec<Vec<(String, String)>> = (self.rows.iter().zip(&parameters))
+            .map(|(row, parameters)| self.columns(row, &names, parameters))
+            .collect();
+        let header = rows.first().map(|row| row.iter().map(|(name, _)| name.clone()).collect());
+        let cells = rows.into_iter().map(|row| row.into_iter().map(|(_, cell)| cell).collect());
+        Ok(header.into_iter().chain(cells).collect())
     }
 
     /// Writes the [table](Self::table) as CSV.
     ///
     /// # Errors
     ///
-    /// Those of `writer`.
+    /// Those of `writer`; and that of [`table`](Self::table), as [`InvalidInput`](std::io::ErrorKind),
+    /// before anything is written.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, search};
@@ -153,15 +168,26 @@ impl<C> SearchResults<C> {
         writer: impl std::io::Write,
         parameters: impl Fn(&C) -> Vec<(String, String)>,
     ) -> std::io::Result<()> {
+        let table = self.table(parameters);
+        let table =
+            table.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
         let mut writer = csv::Writer::from_writer(writer);
-        for row in self.table(parameters) {
+        for row in table {
             writer.write_record(row)?;
         }
         writer.flush()
     }
 
-    /// The names and the cells of a row.
-    fn columns(&self, row: &Row<C>, parameters: Vec<(String, String)>) -> Vec<(String, String)> {
+    /// The names and the cells of a row, whose parameters are some of those with these names.
+    ///
+    /// No two columns have one name: those of the parameters have a prefix of their own, and the metrics
+    /// differ.
+    fn columns(
+        &self,
+        row: &Row<C>,
+        names: &[&str],
+        parameters: &[(String, String)],
+    ) -> Vec<(String, String)> {
         let mut columns = Vec::new();
         let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
         for (name, seconds) in [("fit", &row.fit_seconds), ("score", &row.score_seconds)] {
@@ -171,7 +197,10 @@ impl<C> SearchResults<C> {
         }
         let settings = parameters.iter().map(|(name, text)| format!("{name}={text}"));
         let settings = settings.collect::<Vec<_>>().join(", ");
-        columns.extend(parameters.into_iter().map(|(name, text)| (format!("param_{name}"), text)));
+        columns.extend(names.iter().map(|&name| {
+            let text = parameters.iter().find(|(own, _)| own == name).map(|(_, text)| text.clone());
+            (format!("param_{name}"), text.unwrap_or_default())
+        }));
         columns.push(("params".to_owned(), settings));
         for (name, metric) in self.metrics.iter().zip(&row.metrics) {
             let sides = [
@@ -216,6 +245,26 @@ impl<C> Row<C> {
     pub fn metric(&self) -> &Metric {
         &self.metrics[0]
     }
+}
+
+/// The names of all parameters, in the order in which they are met.
+fn names(parameters: &[Vec<(String, String)>]) -> Result<Vec<&str>, Error> {
+    let mut names = Vec::new();
+    // Which candidate had a name last.
+    let mut last = HashMap::new();
+    for (candidate, parameters) in parameters.iter().enumerate() {
+        for (name, _) in parameters {
+            match last.insert(name.as_str(), candidate) {
+                None => names.push(name.as_str()),
+                Some(before) if before == candidate => {
+                    let given = format!("{name:?} twice in candidate {candidate}");
+                    return Err(Error::invalid("name of a parameter", given, "each name once"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// The mean and the standard deviation of the population; NaN if it is empty.

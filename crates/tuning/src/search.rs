@@ -10,7 +10,7 @@ use crate::results::{Metric, Row, SearchResults, moments};
 use crate::setting::at_least;
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -200,8 +200,8 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, or not as many scores as
-    /// metrics; [`Error::FailedFit`] if a function panics, or fails and that is
+    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, two metrics of one name, or
+    /// not as many scores as metrics; [`Error::FailedFit`] if a function panics, or fails and that is
     /// [an error](OnFailure::Error).
     pub fn run<C, M, E>(
         &self,
@@ -350,7 +350,14 @@ impl<'a> Search<'a> {
     fn check(&self, candidates: usize) -> Result<(), Error> {
         at_least("number of candidates", candidates, 1)?;
         at_least("number of folds", self.folds.len(), 1)?;
-        at_least("number of metrics", self.metrics.len(), 1)
+        at_least("number of metrics", self.metrics.len(), 1)?;
+        let mut names = HashSet::new();
+        match self.metrics.iter().find(|&name| !names.insert(name)) {
+            Some(name) => {
+                Err(Error::invalid("name of a metric", format!("{name:?} twice"), "each name once"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Runs all fits but those that are `known`, and lets the others be recorded.

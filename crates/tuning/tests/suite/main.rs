@@ -14,3 +14,4 @@ mod journal;
 mod range_test;
 mod ranks;
 mod search;
+mod table;

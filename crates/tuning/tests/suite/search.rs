@@ -505,7 +505,7 @@ fn csv_files_hold_the_table() {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&file[..]);
     let read: Vec<Vec<String>> =
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
-    assert_eq!(read, results.table(parameters));
+    assert_eq!(read, results.table(parameters).unwrap());
     assert_eq!(read.len(), 3);
 }
 
@@ -637,7 +637,7 @@ fn train_scores_progress_and_the_table() {
         (&[20.0, 40.0][..], &[40.0, 20.0][..])
     );
     assert_eq!((metric.train_mean, metric.train_standard_deviation), (30.0, 10.0));
-    let table = results.table(|x| vec![("x".to_owned(), x.to_string())]);
+    let table = results.table(|x| vec![("x".to_owned(), x.to_string())]).unwrap();
     assert_eq!(table.len(), 3);
     assert_eq!(
         table[0],

@@ -188,6 +188,7 @@ fn write_csv(file: &Path, rounds: &[(usize, SearchResults<f64>)]) -> Result<(), 
     let mut writer = csv::Writer::from_path(file)?;
     for (round, (steps, results)) in rounds.iter().enumerate() {
         let table = results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]);
+        let table = table.map_err(std::io::Error::other)?;
         for (i, row) in table.into_iter().enumerate() {
             let front = match i {
                 0 if round > 0 => continue, // the header again
