@@ -100,12 +100,51 @@ impl<C> SearchResults<C> {
         self.best().map(|best| fit(&best.candidate, &all))
     }
 
-    /// The candidates of the `count` best rows by the first metric, in their order.
+    /// The [best](Self::best) row, or an error that says why there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBest`] if no candidate has a finite mean.
+    ///
+    /// ```
+    /// use rootstep_tuning::{KFold, Search};
+    ///
+    /// let folds = KFold::new(2)?.split(4)?;
+    /// let diverges = |_: &f64, _: &_| Err::<f64, _>("diverged");
+    /// let results = Search::new(&folds).run([0.1, 0.2], diverges, |model, _| Ok(vec![*model]))?;
+    /// assert_eq!(
+    ///     results.best_or_error().unwrap_err().to_string(),
+    ///     "no candidate has a finite mean: of 4 fits 4 failed, first that of candidate 0 on fold 0: diverged"
+    /// );
+    /// # Ok::<(), rootstep_tuning::Error>(())
+    /// ```
+    pub fn best_or_error(&self) -> Result<&Row<C>, Error> {
+        self.best().ok_or_else(|| Error::NoBest {
+            fits: self.rows.iter().map(|row| row.failures.len()).sum(),
+            failed: self.failures().count(),
+            first: self
+                .failures()
+                .next()
+                .map(|(candidate, fold, problem)| (candidate, fold, problem.to_owned())),
+        })
+    }
+
+    /// All fits that failed: the places of the candidate and of the fold, and what went wrong.
+    pub fn failures(&self) -> impl Iterator<Item = (usize, usize, &str)> {
+        self.rows.iter().enumerate().flat_map(|(candidate, row)| {
+            let of_folds = row.failures.iter().enumerate();
+            of_folds.filter_map(move |(fold, failure)| Some((candidate, fold, failure.as_deref()?)))
+        })
+    }
+
+    /// The candidates of the `count` best rows by the first metric, in their order; fewer if fewer have
+    /// a finite mean.
     pub(crate) fn best_rows(&self, count: usize) -> Vec<C>
     where
         C: Clone,
     {
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
+        let is_finite = |&row: &usize| self.rows[row].metric().mean.is_finite();
+        let mut order: Vec<usize> = (0..self.rows.len()).filter(is_finite).collect();
         order.sort_by_key(|&row| self.rows[row].order());
         order.truncate(count);
         order.sort_unstable();

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "journal")]
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Scores every candidate on every fold, and ranks the candidates by their mean score: a [`Search`] of
 /// one metric, whose scores are taken as they are.
@@ -87,13 +87,17 @@ pub struct Search<'a> {
     metrics: Vec<String>,
     train_scores: bool,
     on_failure: OnFailure,
+    catch_panics: bool,
     progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     #[cfg(feature = "journal")]
     context: String,
 }
 
 /// What becomes of a fold on which a candidate could not be fitted or scored, or has a score that is NaN
-/// or infinite. (A panic in your functions always ends the search with an error.)
+/// or infinite. A panic in your functions ends the search with an error, unless
+/// [caught](Search::catch_panics).
+///
+/// [`SearchResults::failures`] names all fits that failed, and what went wrong.
 ///
 /// By any of them a candidate whose mean is not finite ranks last and is never the best, and of
 /// candidates that tie the first one without failures is.
@@ -140,6 +144,7 @@ impl<'a> Search<'a> {
             metrics: vec!["score".to_owned()],
             train_scores: false,
             on_failure: OnFailure::default(),
+            catch_panics: false,
             progress: None,
             #[cfg(feature = "journal")]
             context: String::new(),
@@ -170,6 +175,30 @@ impl<'a> Search<'a> {
     /// What becomes of a fold on which a candidate fails.
     pub const fn on_failure(mut self, policy: OnFailure) -> Self {
         self.on_failure = policy;
+        self
+    }
+
+    /// A panic in `fit` or `score` makes the fit a failed one, of which the [policy](OnFailure) says what
+    /// becomes, and does not end the search: the other fits are not lost. (The panic hook has printed its
+    /// message all the same.)
+    ///
+    /// ```
+    /// use rootstep_tuning::{KFold, Search};
+    ///
+    /// let folds = KFold::new(2)?.split(10)?;
+    /// let results = Search::new(&folds).catch_panics().run(
+    ///     [2, 0],
+    ///     |&parts, _| Ok::<i32, String>(10 / parts),
+    ///     |&model, _| Ok(vec![f64::from(model)]),
+    /// )?;
+    /// assert_eq!(results.best().expect("not all have failed").candidate, 2);
+    /// let (candidate, fold, problem) = results.failures().next().expect("a division by zero");
+    /// assert_eq!((candidate, fold), (1, 0));
+    /// assert_eq!(problem, "it panicked: attempt to divide by zero");
+    /// # Ok::<(), rootstep_tuning::Error>(())
+    /// ```
+    pub const fn catch_panics(mut self) -> Self {
+        self.catch_panics = true;
         self
     }
 
@@ -274,7 +303,8 @@ impl<'a> Search<'a> {
     /// the results of each round.
     ///
     /// From round to round the budget grows by `factor`, and one of `factor` candidates stays, rounded
-    /// up; of candidates that tie the first stays.
+    /// up; of candidates that tie the first stays. One whose mean is not finite, as it has failed, does not
+    /// stay, and if none does the rounds end.
     ///
     /// Source: Jamieson and Talwalkar, *Non-stochastic Best Arm Identification and Hyperparameter
     /// Optimization* (AISTATS 2016).
@@ -384,10 +414,13 @@ impl<'a> Search<'a> {
             }
             let (candidate, fold) = (number / self.folds.len(), number % self.folds.len());
             let failed = |problem| Error::FailedFit { candidate, fold, problem };
+            let start = Instant::now();
             let attempt = || self.one(&candidates[candidate], &self.folds[fold], fit, score);
-            let result = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
-                Err(failed(format!("it panicked: {}", panic_text(&*panic))))
-            })?;
+            let result = match caught(attempt) {
+                Ok(result) => result?,
+                Err(problem) if self.catch_panics => self.failed(problem, start.elapsed()),
+                Err(problem) => return Err(failed(problem)),
+            };
             if let (true, Some(problem)) = (ends(&result), &result.failure) {
                 return Err(failed(problem.clone()));
             }
@@ -452,6 +485,18 @@ impl<'a> Search<'a> {
             }
         }
         Ok(Fit { test, train, seconds: fit_seconds, score_seconds, failure })
+    }
+
+    /// A fit without scores.
+    fn failed(&self, problem: String, taken: Duration) -> Fit {
+        let nan = vec![f64::NAN; self.metrics.len()];
+        Fit {
+            test: nan.clone(),
+            train: self.train_scores.then_some(nan),
+            seconds: taken.as_secs_f64(),
+            score_seconds: 0.0,
+            failure: Some(problem),
+        }
     }
 
     /// The table of all fits, in the order of the candidates and folds.
@@ -555,10 +600,22 @@ fn rounds<C: Clone>(
         candidates = results.best_rows(left.div_ceil(factor));
         rounds.push((budget, results));
         budget = budget.saturating_mul(factor);
-        if left <= 1 || budget > last {
+        if left <= 1 || candidates.is_empty() || budget > last {
             return Ok(rounds);
         }
     }
+}
+
+/// What `body` returns, or that it panicked, and with which message.
+fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let problem = format!("it panicked: {}", panic_text(&*panic));
+        // What was thrown may panic when it is dropped. What is thrown then is left alone.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(second);
+        }
+        problem
+    })
 }
 
 /// The message of a panic, if it has one.

@@ -9,6 +9,7 @@ mod random_bits;
 #[path = "../../../../tests/support/temporary.rs"]
 mod temporary;
 
+mod failures;
 #[cfg(feature = "journal")]
 mod journal;
 mod range_test;
