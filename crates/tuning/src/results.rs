@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::folds::Fold;
+use crate::setting::room_for_rows;
 use std::collections::HashMap;
 
 /// What a search found: a row for each candidate, in the order of the candidates.
@@ -85,19 +86,26 @@ impl<C> SearchResults<C> {
     }
 
     /// Fits the [best](Self::best) candidate on all of `rows` rows; `fit` may be the function that the
-    /// search was run with: its fold trains on all rows and tests on none. `None` if no candidate is best.
+    /// search was run with: its fold trains on all rows and tests on none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBest`] if no candidate is best; [`Error::InvalidSetting`] if there is no memory for the
+    /// numbers of so many rows.
     ///
     /// ```
     /// use rootstep_tuning::{Fold, KFold, search};
     ///
     /// let fit = |rate: &f64, fold: &Fold| rate * fold.train.len() as f64;
     /// let results = search([0.1, 0.5], &KFold::new(5)?.split(10)?, fit)?;
-    /// assert_eq!(results.refit(10, fit), Some(0.5 * 10.0));
+    /// assert_eq!(results.refit(10, fit)?, 0.5 * 10.0);
     /// # Ok::<(), rootstep_tuning::Error>(())
     /// ```
-    pub fn refit<M>(&self, rows: usize, fit: impl FnOnce(&C, &Fold) -> M) -> Option<M> {
+    pub fn refit<M>(&self, rows: usize, fit: impl FnOnce(&C, &Fold) -> M) -> Result<M, Error> {
+        let best = self.best_or_error()?;
+        room_for_rows(1, rows)?;
         let all = Fold { train: (0..rows).collect(), test: Vec::new() };
-        self.best().map(|best| fit(&best.candidate, &all))
+        Ok(fit(&best.candidate, &all))
     }
 
     /// The [best](Self::best) row, or an error that says why there is none.

@@ -7,7 +7,7 @@ use crate::folds::Fold;
 use crate::journal::{Header, Journal};
 use crate::rank::{Band, ranks};
 use crate::results::{Metric, Row, SearchResults, moments};
-use crate::setting::at_least;
+use crate::setting::{MOST_CANDIDATES, at_least, room_for_fits, too_many};
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -229,8 +229,9 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, two metrics of one name, or
-    /// not as many scores as metrics; [`Error::FailedFit`] if a function panics, or fails and that is
+    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, more than 100,000,000
+    /// candidates or more fits than there is memory for, two metrics of one name, or not as many scores as
+    /// metrics; [`Error::FailedFit`] if a function panics, or fails and that is
     /// [an error](OnFailure::Error).
     pub fn run<C, M, E>(
         &self,
@@ -242,7 +243,7 @@ impl<'a> Search<'a> {
         C: Sync,
         E: fmt::Display,
     {
-        let candidates: Vec<C> = candidates.into_iter().collect();
+        let candidates = gathered(candidates)?;
         self.check(candidates.len())?;
         self.run_unknown(candidates, &fit, &score, HashMap::new(), &|_, _| Ok(()))
     }
@@ -288,7 +289,7 @@ impl<'a> Search<'a> {
         C: Sync + fmt::Debug,
         E: fmt::Display,
     {
-        let candidates: Vec<C> = candidates.into_iter().collect();
+        let candidates = gathered(candidates)?;
         self.check(candidates.len())?;
         let texts = candidates.iter().map(|candidate| format!("{candidate:?}"));
         let (metrics, context) = (self.metrics.clone(), self.context.clone());
@@ -343,7 +344,7 @@ impl<'a> Search<'a> {
         let round = |candidates: Vec<C>, budget: usize| {
             self.run(candidates, |candidate, fold| fit(candidate, fold, budget), &score)
         };
-        rounds(candidates.into_iter().collect(), (first, last, factor), round)
+        rounds(gathered(candidates)?, (first, last, factor), round)
     }
 
     /// [`halving`](Self::halving), with a [journal](Self::run_with_journal) for each round: `file`, with
@@ -373,7 +374,7 @@ impl<'a> Search<'a> {
             let fit = |candidate: &C, fold: &Fold| fit(candidate, fold, budget);
             search.run_with_journal(Path::new(&name), candidates, fit, &score)
         };
-        rounds(candidates.into_iter().collect(), (first, last, factor), round)
+        rounds(gathered(candidates)?, (first, last, factor), round)
     }
 
     /// That there is something to search.
@@ -381,6 +382,7 @@ impl<'a> Search<'a> {
         at_least("number of candidates", candidates, 1)?;
         at_least("number of folds", self.folds.len(), 1)?;
         at_least("number of metrics", self.metrics.len(), 1)?;
+        room_for_fits::<Fit>(candidates, self.folds.len())?;
         let mut names = HashSet::new();
         match self.metrics.iter().find(|&name| !names.insert(name)) {
             Some(name) => {
@@ -581,6 +583,21 @@ impl<'a> Search<'a> {
     }
 }
 
+/// All candidates; an error if there is no end of them.
+fn gathered<C>(candidates: impl IntoIterator<Item = C>) -> Result<Vec<C>, Error> {
+    const COUNT: &str = "number of candidates";
+    let candidates = candidates.into_iter();
+    let (least, _) = candidates.size_hint();
+    if least > MOST_CANDIDATES {
+        return Err(too_many(COUNT, least));
+    }
+    let candidates: Vec<C> = candidates.take(MOST_CANDIDATES + 1).collect();
+    if candidates.len() > MOST_CANDIDATES {
+        return Err(too_many(COUNT, format_args!("more than {MOST_CANDIDATES}")));
+    }
+    Ok(candidates)
+}
+
 /// The rounds of successive halving.
 fn rounds<C: Clone>(
     mut candidates: Vec<C>,
@@ -599,9 +616,9 @@ fn rounds<C: Clone>(
         let results = round(candidates, budget)?;
         candidates = results.best_rows(left.div_ceil(factor));
         rounds.push((budget, results));
-        budget = budget.saturating_mul(factor);
-        if left <= 1 || candidates.is_empty() || budget > last {
-            return Ok(rounds);
+        match budget.checked_mul(factor) {
+            Some(next) if next <= last && left > 1 && !candidates.is_empty() => budget = next,
+            _ => return Ok(rounds),
         }
     }
 }

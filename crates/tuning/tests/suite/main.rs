@@ -9,6 +9,7 @@ mod random_bits;
 #[path = "../../../../tests/support/temporary.rs"]
 mod temporary;
 
+mod counts;
 mod failures;
 #[cfg(feature = "journal")]
 mod journal;

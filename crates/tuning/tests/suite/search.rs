@@ -553,12 +553,12 @@ fn failures_never_win() {
             .unwrap();
         assert_eq!(results.best().unwrap().candidate, "good", "{policy:?}");
         assert_eq!(
-            results.refit(7, |&candidate, fold| (candidate, fold.train.len())),
-            Some(("good", 7))
+            results.refit(7, |&candidate, fold| (candidate, fold.train.len())).unwrap(),
+            ("good", 7)
         );
         let results = search.run(["infinite", "fails"], fit, |&model, _| Ok(vec![model])).unwrap();
         assert!(results.best().is_none(), "{policy:?}");
-        assert!(results.refit(7, |_, _| ()).is_none());
+        assert!(matches!(results.refit(7, |_, _| ()), Err(Error::NoBest { .. })));
     }
 }
 
@@ -885,7 +885,7 @@ proptest! {
 
     #[test]
     fn products_hold_every_pair_in_order(first in prop::collection::vec(any::<u8>(), 0..9), second in prop::collection::vec(any::<i16>(), 0..9)) {
-        let pairs = product(&first, &second);
+        let pairs = product(&first, &second).unwrap();
         prop_assert_eq!(pairs.len(), first.len() * second.len());
         for (i, &(a, b)) in pairs.iter().enumerate() {
             prop_assert_eq!((a, b), (first[i / second.len()], second[i % second.len()]));
