@@ -41,8 +41,8 @@
 //!
 //! - **The threads decide nothing.** A result depends on what your functions return, not on the threads
 //!   or their order; so does the error, where there are several.
-//! - **The same seed, the same rows and values**, by PCG64, on every machine. (The values between the ends
-//!   of logarithmic grids and ranges are those of the platform's `log10`, `ln`, `exp` and `pow`.)
+//! - **The same seed, the same rows and values**, on every machine and in every version: by PCG64, and by
+//!   logarithms and powers that are written in Rust (of the package `libm`), not those of the platform.
 //! - **The indices of scikit-learn**: folds that are not shuffled are exactly its folds.
 //! - **Nothing is lost.** A search that is killed at any time goes on from its journal, and ends with the
 //!   same scores; a journal of another search, or none, is refused and not changed.

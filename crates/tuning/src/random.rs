@@ -50,8 +50,8 @@ pub fn log_uniform(from: f64, to: f64, count: usize, seed: u64) -> Result<Vec<f6
     if !(from > 0.0 && from.is_finite()) {
         return Err(Error::invalid("start of the range", from, "finite and greater than 0"));
     }
-    let (start, end) = (from.ln(), to.ln());
-    draw(from, to, count, seed, |share| (start + (end - start) * share).exp())
+    let (start, end) = (libm::log(from), libm::log(to));
+    draw(from, to, count, seed, |share| libm::exp(start + (end - start) * share))
 }
 
 fn draw(

@@ -1,6 +1,7 @@
 //! The tests of the library, in one program.
 
-#[cfg(feature = "journal")]
+#[path = "../../../../tests/support/own_process.rs"]
+mod own_process;
 #[path = "../../../../tests/support/process.rs"]
 mod process;
 #[path = "../../../../tests/support/random_bits.rs"]
@@ -16,4 +17,5 @@ mod journal;
 mod range_test;
 mod ranks;
 mod search;
+mod seeds;
 mod table;
