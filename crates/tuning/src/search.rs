@@ -256,10 +256,15 @@ impl<'a> Search<'a> {
     /// [context](Self::context): what else the scores depend on belongs there. Numbers are written by
     /// their bits. Fits that end the search with an error are not written, but tried again.
     ///
+    /// Each line has a checksum: one that is damaged is refused, with its number. (Lines without one are
+    /// taken in a journal whose first line has none.) A fit has one line; the same line again changes
+    /// nothing, and a failure may be followed by what came of the next attempt. Other lines of one fit
+    /// contradict each other, and are refused.
+    ///
     /// # Errors
     ///
     /// As [`run`](Self::run); [`Error::Journal`] if the file cannot be read or written, is that of
-    /// another search or none, or is in use by another process. It is not changed then.
+    /// another search or none, is damaged, or is in use by another process. It is not changed then.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, Search};
