@@ -165,3 +165,53 @@ fn failures_leave_the_rounds() {
         (vec![(1, all), (2, vec![4, 5, 6, 7])], None)
     );
 }
+
+/// The worst of a metric is that of its own side and of finite scores: of the test for the test, of the
+/// training for the training.
+#[test]
+fn the_worst_is_that_of_its_side() {
+    let folds = [Fold { train: vec![9], test: vec![0] }, Fold { train: vec![9], test: vec![1] }];
+    let search =
+        Search::new(&folds).metrics(["a", "b"]).train_scores().on_failure(OnFailure::Worst);
+    let infinity = f64::INFINITY;
+    let fit = |&candidate: &i32, fold: &Fold| match (candidate, fold.test[0]) {
+        (0, 1) => Err("diverged"),
+        fitted => Ok(fitted),
+    };
+    let score = |&(candidate, fold): &(i32, usize), rows: &[usize]| {
+        let side = if rows == [9] { 100.0 } else { 0.0 };
+        Ok(match (candidate, fold) {
+            (1, 1) => vec![infinity, f64::NAN],
+            (2, 0) => vec![-infinity, -infinity],
+            _ => vec![side + f64::from(candidate), -side - f64::from(candidate)],
+        })
+    };
+    let results = search.run([0, 1, 2], fit, score).unwrap();
+    let scores: Vec<_> = results.rows().iter().map(|row| row.metrics.clone()).collect();
+    // Of a the worst is that of candidate 0, of b that of candidate 2.
+    for (metric, expected) in [
+        (
+            0,
+            [
+                ([0.0, 0.0], [100.0, 100.0]),
+                ([1.0, 0.0], [101.0, 100.0]),
+                ([0.0, 2.0], [100.0, 102.0]),
+            ],
+        ),
+        (
+            1,
+            [
+                ([0.0, -2.0], [-100.0, -102.0]),
+                ([-1.0, -2.0], [-101.0, -102.0]),
+                ([-2.0, -2.0], [-102.0, -102.0]),
+            ],
+        ),
+    ] {
+        for (metrics, (test, train)) in scores.iter().zip(expected) {
+            assert_eq!(
+                (&metrics[metric].scores[..], &metrics[metric].train_scores[..]),
+                (&test[..], &train[..])
+            );
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod counts;
 mod failures;
 #[cfg(feature = "journal")]
 mod journal;
+mod messages;
 mod range_test;
 mod ranks;
 mod search;
