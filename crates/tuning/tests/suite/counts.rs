@@ -46,7 +46,7 @@ fn folds_of_too_many_rows_are_errors() {
         refused(1, rows, held_out(StratifiedHoldOut::new(rows - 1, 0).split(&labels(rows))));
         let times = rows as u64;
         let split = |_| KFold::new(5)?.split(10);
-        let expected = format!("number of rows in all folds is {}; {most}", times as u128 * 50);
+        let expected = format!("number of rows in all folds is {}; {most}", u128::from(times) * 50);
         assert_eq!(message(repeated(times, 7, split)), expected);
     }
     refused(65_537, 65_537, leave_one_out(65_537));

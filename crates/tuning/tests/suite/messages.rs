@@ -45,13 +45,15 @@ fn table(names: &[&str]) -> Result<Vec<Vec<String>>, Error> {
     searched(&["score"], 1, 1)?.table(parameters)
 }
 
+fn assert_messages<const CASES: usize>(cases: [(Result<(), Error>, &str); CASES]) {
+    for (result, expected) in cases {
+        assert_eq!(result.unwrap_err().to_string(), expected);
+    }
+}
+
 #[test]
-fn wrong_uses() {
-    let rate = || RangeTest::new(1e-4, 1.0, 50);
-    let none: [f64; 0] = [];
-    let nothing: [Fold; 0] = [];
-    let pair = || KFold::new(2)?.split(4);
-    let cases: Vec<(Result<(), Error>, &str)> = vec![
+fn candidates() {
+    assert_messages([
         (
             logarithmic_grid(0.0, 1.0, 5).map(drop),
             "start of the grid is 0; allowed: finite and greater than 0",
@@ -86,6 +88,12 @@ fn wrong_uses() {
             product(&vec![0_u8; 1 << 16], &vec![0_u8; 1 << 16]).map(drop),
             "number of pairs is 4294967296; allowed: at most 100000000",
         ),
+    ]);
+}
+
+#[test]
+fn folds() {
+    assert_messages([
         (KFold::new(1).map(drop), "number of folds is 1; allowed: at least 2"),
         (
             KFold::new(10).and_then(|split| split.split(9)).map(drop),
@@ -121,6 +129,14 @@ fn wrong_uses() {
             StratifiedHoldOut::new(0, 1).split(&[1, 2, 1]).map(drop),
             "number of rows held out is 0; allowed: at least 1 and fewer than the 3 rows",
         ),
+    ]);
+}
+
+#[test]
+fn searches() {
+    let (none, nothing): ([f64; 0], [Fold; 0]) = ([], []);
+    let pair = || KFold::new(2)?.split(4);
+    assert_messages([
         (
             pair().and_then(|folds| search(none, &folds, |_, _| 0.0)).map(drop),
             "number of candidates is 0; allowed: at least 1",
@@ -143,6 +159,12 @@ fn wrong_uses() {
             table(&["rate", "rate"]).map(drop),
             "name of a parameter is \"rate\" twice in candidate 0; allowed: each name once",
         ),
+    ]);
+}
+
+#[test]
+fn failures() {
+    assert_messages([
         (failing(OnFailure::Error).map(drop), "candidate 0 failed on fold 0: score is NaN"),
         (
             failing(OnFailure::Keep).and_then(|results| results.best_or_error().map(drop)),
@@ -155,6 +177,13 @@ fn wrong_uses() {
              is NaN",
         ),
         (panicking(), "candidate 1 failed on fold 0: it panicked: attempt to divide by zero"),
+    ]);
+}
+
+#[test]
+fn halving_and_range_tests() {
+    let rate = || RangeTest::new(1e-4, 1.0, 50);
+    assert_messages([
         (halved((0, 100, 2)), "first budget is 0; allowed: at least 1"),
         (halved((50, 20, 2)), "last budget is 20; allowed: 50, the first budget, or more"),
         (halved((1, 100, 1)), "factor of the budgets is 1; allowed: at least 2"),
@@ -166,8 +195,5 @@ fn wrong_uses() {
             rate().and_then(|test| test.divergence(0.5)).map(drop),
             "the divergence of a range test is 0.5; allowed: a finite number above 1",
         ),
-    ];
-    for (result, expected) in cases {
-        assert_eq!(result.unwrap_err().to_string(), expected);
-    }
+    ]);
 }

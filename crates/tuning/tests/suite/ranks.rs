@@ -24,7 +24,8 @@ fn spread(total: u64, folds: usize, rows: u64, bits: &mut impl FnMut() -> u64) -
     let count = folds as u64;
     let mut right: Vec<u64> = (0..count).map(|fold| (total + fold) / count).collect();
     for _ in 0..4 * folds {
-        let (from, to) = (bits() as usize % folds, bits() as usize % folds);
+        let mut fold = || usize::try_from(bits() % count).unwrap();
+        let (from, to) = (fold(), fold());
         let most = right[from].min(rows - right[to]);
         let moved = if most == 0 { 0 } else { bits() % (most + 1) };
         right[from] -= moved;
@@ -33,11 +34,14 @@ fn spread(total: u64, folds: usize, rows: u64, bits: &mut impl FnMut() -> u64) -
     right
 }
 
+/// A score of so many right answers in so many rows.
+type Formula = fn(u64, u64) -> f64;
+
 /// However the right answers are spread over the folds, and by whichever formula they are scored: the
 /// same number ties, and one answer more is better.
 #[test]
 fn the_same_number_of_right_answers_ties() {
-    let formulas: [(&str, fn(u64, u64) -> f64); 5] = [
+    let formulas: [(&str, Formula); 5] = [
         ("accuracy", |right, rows| right as f64 / rows as f64),
         ("percent", |right, rows| 100.0 * right as f64 / rows as f64),
         ("percent of a share", |right, rows| right as f64 / rows as f64 * 100.0),

@@ -141,10 +141,10 @@ fn repetitions_have_seeds_in_a_row() {
 #[test]
 fn values_stay_in_narrow_ranges() {
     let mut beyond = 0;
-    for (i, from) in (0..200).map(|i| (i, 1e-9 * 1.3_f64.powi(i))) {
+    for (seed, from) in (0..).zip((0..200).map(|i| 1e-9 * 1.3_f64.powi(i))) {
         for to in [from.next_up(), from.next_up().next_up(), from * (1.0 + 1e-14)] {
             for draw in [uniform, log_uniform] {
-                let values = draw(from, to, 20, i as u64).unwrap();
+                let values = draw(from, to, 20, seed).unwrap();
                 assert!(values.iter().all(|value| (from..=to).contains(value)), "{from} {to}");
             }
             let unclamped = (from.ln() + (to.ln() - from.ln()) * 0.5).exp();
