@@ -318,6 +318,8 @@ impl<'a> Search<'a> {
     /// # Errors
     ///
     /// As [`run`](Self::run); [`Error::InvalidSetting`] unless `1 <= first <= last` and `factor >= 2`.
+    /// An error in a round takes the rounds before it with it: where that is too dear, let failures be
+    /// [kept](OnFailure::Keep) and panics [caught](Self::catch_panics), or keep a journal.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, Search, logarithmic_grid};
