@@ -1,7 +1,8 @@
 //! No journal makes a search panic. One that is refused stays as it was, byte for byte. One that is
 //! gone on from keeps its whole lines, loses nothing but a line that was not written to its end, and
 //! has only the missing fits done; then it is complete. One whose lines are all those of the search,
-//! cut wherever it may be, ends with the table of a search that was never interrupted.
+//! cut wherever it may be, ends with the table of a search that was never interrupted. (Edited lines have the
+//! checksum of what they are then, or they would all be refused for it; whole files have that of before.)
 
 #![no_main]
 
@@ -46,9 +47,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
         Case::LineEdited(number, edits) => {
             let mut lines: Vec<Vec<u8>> = lines.iter().map(|line| line.to_vec()).collect();
             let line = &mut lines[usize::from(*number) % (1 + FITS)];
-            line.pop();
-            *line = edited(line, edits);
-            line.push(b'\n');
+            *line = signed(&edited(object(line).as_bytes(), edits));
             lines.concat()
         }
         Case::Lines(numbers, torn, length) => {
@@ -60,7 +59,8 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
         Case::NumberChanged(line, field, number) => {
             let mut lines: Vec<Vec<u8>> = lines.iter().map(|line| line.to_vec()).collect();
             let line = &mut lines[usize::from(*line) % (1 + FITS)];
-            let mut changed: serde_json::Value = serde_json::from_slice(line).expect("valid");
+            let mut changed: serde_json::Value =
+                serde_json::from_str(&object(line)).expect("valid");
             match field {
                 Field::Number => changed["number"] = (*number).into(),
                 // The bits of a tiny number.
@@ -68,7 +68,7 @@ libfuzzer_sys::fuzz_target!(|case: Case| {
                 Field::Version => changed["version"] = (*number).into(),
                 Field::Folds => changed["folds"] = (*number).into(),
             }
-            *line = [changed.to_string().as_bytes(), b"\n"].concat();
+            *line = signed(changed.to_string().as_bytes());
             lines.concat()
         }
         Case::Bytes(bytes) => bytes.clone(),
@@ -107,15 +107,28 @@ fn valid() -> &'static [u8] {
         let mut lines: Vec<(u64, String)> = fits.lines().map(timeless).collect();
         lines.sort();
         assert_eq!(lines.len(), FITS);
-        let fits = lines.into_iter().map(|(_, line)| line);
-        let lines = [header.to_owned()].into_iter().chain(fits);
-        lines.flat_map(|line| line.into_bytes().into_iter().chain(*b"\n")).collect()
+        let fits = lines.into_iter().flat_map(|(_, line)| signed(line.as_bytes()));
+        header.bytes().chain(*b"\n").chain(fits).collect()
     })
+}
+
+/// What is before the checksum of a line, as an object.
+fn object(line: &[u8]) -> String {
+    let line = std::str::from_utf8(line).expect("valid");
+    format!("{}}}", line.split(",\"crc32\":").next().expect("the first part"))
+}
+
+/// The line of an object, with its checksum.
+fn signed(object: &[u8]) -> Vec<u8> {
+    let sum = format!(",\"crc32\":\"{:08x}\"}}\n", crc32fast::hash(object));
+    let front = object.split_last().map_or(object, |(_, front)| front);
+    [front, sum.as_bytes()].concat()
 }
 
 /// The number of a line, and the line without what differs from run to run.
 fn timeless(line: &str) -> (u64, String) {
-    let mut fit: serde_json::Value = serde_json::from_str(line).expect("a line of a journal");
+    let mut fit: serde_json::Value =
+        serde_json::from_str(&object(line.as_bytes())).expect("a line of a journal");
     for time in ["fit_seconds", "score_seconds"] {
         fit[time] = 0.into();
     }

@@ -30,6 +30,17 @@ pub enum Error {
         /// What went wrong.
         problem: String,
     },
+    /// No candidate of a search has a finite mean.
+    #[non_exhaustive]
+    NoBest {
+        /// How many fits there were.
+        fits: usize,
+        /// How many of them failed.
+        failed: usize,
+        /// The first of these: the places of its candidate and of its fold, and what went wrong. `None`
+        /// if the scores are finite, and so large that their means are not.
+        first: Option<(usize, usize, String)>,
+    },
     /// The journal of a search cannot be read or written, or is that of another search.
     #[non_exhaustive]
     Journal {
@@ -62,6 +73,14 @@ impl fmt::Display for Error {
             Self::FailedFit { candidate, fold, problem } => {
                 write!(f, "candidate {candidate} failed on fold {fold}: {problem}")
             }
+            Self::NoBest { fits, failed, first: Some((candidate, fold, problem)) } => write!(
+                f,
+                "no candidate has a finite mean: of {fits} fits {failed} failed, first that of candidate \
+                 {candidate} on fold {fold}: {problem}"
+            ),
+            Self::NoBest { .. } => {
+                f.write_str("no candidate has a finite mean: the scores are finite, but too large")
+            }
             Self::Journal { file, problem, .. } => {
                 write!(f, "the journal {} cannot be used: {problem}", file.display())
             }
@@ -73,7 +92,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Journal { source, .. } => source.as_ref().map(|source| source as _),
-            Self::InvalidSetting { .. } | Self::FailedFit { .. } => None,
+            Self::InvalidSetting { .. } | Self::FailedFit { .. } | Self::NoBest { .. } => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Splits of the rows of a data set into those to train on and those to test on.
 
 use crate::Error;
-use crate::setting::at_least;
+use crate::setting::{MOST_VALUES, at_least, room_for_rows};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64;
@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 /// The rows to train on and the rows to test on, as indices in ascending order.
+///
+/// All folds of a split have at most 2³² rows together, each counted in each fold that has it: their
+/// numbers take 32 GiB. More of them, or more than there is memory for, are refused as too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fold {
     /// The rows to train on.
@@ -78,8 +81,10 @@ impl StratifiedKFold {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are more folds than rows, or than rows of every class.
+    /// [`Error::InvalidSetting`] if there are more folds than rows, or than rows of every class;
+    /// or [too many](Fold) rows.
     pub fn split<L: Eq + Hash>(&self, labels: &[L]) -> Result<Vec<Fold>, Error> {
+        room_for_rows(self.folds.min(labels.len()), labels.len())?;
         let classes = rows_of_classes(labels);
         let largest = classes.iter().map(Vec::len).max().unwrap_or(0);
         let what = format!("the size of the largest class of {} rows", labels.len());
@@ -172,9 +177,10 @@ impl KFold {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are more folds than rows.
+    /// [`Error::InvalidSetting`] if there are more folds than rows, or [too many](Fold) rows.
     pub fn split(&self, rows: usize) -> Result<Vec<Fold>, Error> {
         at_most(self.folds, rows, "the number of rows")?;
+        room_for_rows(self.folds, rows)?;
         let mut order: Vec<usize> = (0..rows).collect();
         if let Some(seed) = self.seed {
             order.shuffle(&mut Pcg64::seed_from_u64(seed));
@@ -223,8 +229,9 @@ impl GroupKFold {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are more folds than groups.
+    /// [`Error::InvalidSetting`] if there are more folds than groups, or [too many](Fold) rows.
     pub fn split<G: Ord>(&self, groups: &[G]) -> Result<Vec<Fold>, Error> {
+        room_for_rows(self.folds.min(groups.len()), groups.len())?;
         let mut rows_of: BTreeMap<&G, Vec<usize>> = BTreeMap::new();
         for (row, group) in groups.iter().enumerate() {
             rows_of.entry(group).or_default().push(row);
@@ -280,8 +287,8 @@ impl TimeSeriesSplit {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are fewer rows than folds and one more, or if the gap leaves
-    /// nothing to train on.
+    /// [`Error::InvalidSetting`] if there are fewer rows than folds and one more, if the gap leaves
+    /// nothing to train on, or of [too many](Fold) rows.
     pub fn split(&self, rows: usize) -> Result<Vec<Fold>, Error> {
         at_most(self.folds, rows.saturating_sub(1), "the number of rows less one")?;
         let size = rows / (self.folds + 1);
@@ -290,6 +297,7 @@ impl TimeSeriesSplit {
             let allowed = format!("less than {first}, the rows before the first test");
             return Err(Error::invalid("the gap before the test", self.gap, allowed));
         }
+        room_for_rows(self.folds, rows)?;
         let fold = |k: usize| {
             let start = first + k * size;
             Fold { train: (0..start - self.gap).collect(), test: (start..start + size).collect() }
@@ -302,7 +310,8 @@ impl TimeSeriesSplit {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidSetting`] if there are fewer than two rows.
+/// [`Error::InvalidSetting`] if there are fewer than two rows, or [too many](Fold): 65,536 are
+/// allowed.
 ///
 /// ```
 /// let folds = rootstep_tuning::leave_one_out(3)?;
@@ -319,7 +328,8 @@ pub fn leave_one_out(rows: usize) -> Result<Vec<Fold>, Error> {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidSetting`] if `times` is 0; and those of `split`.
+/// [`Error::InvalidSetting`] if `times` is 0, or the folds have [too many](Fold) rows; and those of
+/// `split`.
 ///
 /// ```
 /// use rootstep_tuning::{KFold, repeated};
@@ -335,8 +345,18 @@ pub fn repeated(
     mut split: impl FnMut(u64) -> Result<Vec<Fold>, Error>,
 ) -> Result<Vec<Fold>, Error> {
     at_least("number of repetitions", times, 1)?;
-    let mut folds = Vec::new();
-    for repetition in 0..times {
+    let mut folds = split(seed)?;
+    let places: usize = folds.iter().map(|fold| fold.train.len() + fold.test.len()).sum();
+    match usize::try_from(times) {
+        // The others will have as many.
+        Ok(times) if places > 0 => room_for_rows(times, places)?,
+        Ok(0..=MOST_VALUES) => {}
+        _ => {
+            let allowed = format!("at most {MOST_VALUES} of splits without rows");
+            return Err(Error::invalid("number of repetitions", times, allowed));
+        }
+    }
+    for repetition in 1..times {
         folds.extend(split(seed.wrapping_add(repetition))?);
     }
     Ok(folds)
@@ -368,9 +388,10 @@ impl HoldOut {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if nothing would be held out, or nothing be left to train on.
+    /// [`Error::InvalidSetting`] if nothing would be held out, nothing be left to train on, or of
+    /// [too many](Fold) rows.
     pub fn split(&self, rows: usize) -> Result<Fold, Error> {
-        // All rows of one class.
+        // All rows of one class. (No memory is taken for them.)
         StratifiedHoldOut::new(self.test_rows, self.seed).split(&vec![(); rows])
     }
 }
@@ -406,13 +427,15 @@ impl StratifiedHoldOut {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if nothing would be held out, or nothing be left to train on.
+    /// [`Error::InvalidSetting`] if nothing would be held out, nothing be left to train on, or of
+    /// [too many](Fold) rows.
     pub fn split<L: Eq + Hash>(&self, labels: &[L]) -> Result<Fold, Error> {
         let (test_rows, rows) = (self.test_rows, labels.len());
         if test_rows == 0 || test_rows >= rows {
             let allowed = format!("at least 1 and fewer than the {rows} rows");
             return Err(Error::invalid("number of rows held out", test_rows, allowed));
         }
+        room_for_rows(1, rows)?;
         let classes = rows_of_classes(labels);
         let sizes: Vec<usize> = classes.iter().map(Vec::len).collect();
         let mut random = Pcg64::seed_from_u64(self.seed);

@@ -4,7 +4,8 @@ use crate::Error;
 use crate::setting::{count_from, end_behind};
 
 /// `count` values from `from` to `to`, each the same factor greater than the one before:
-/// `from * (to / from)^(i / (count - 1))`. The first and the last are exactly the ends.
+/// `from * (to / from)^(i / (count - 1))`. The first and the last are exactly the ends, and between whole
+/// powers of ten these are exact.
 ///
 /// # Errors
 ///
@@ -23,8 +24,15 @@ pub fn logarithmic_grid(from: f64, to: f64, count: usize) -> Result<Vec<f64>, Er
         return Err(Error::invalid("start of the grid", from, "finite and greater than 0"));
     }
     // In decimal exponents whole powers of ten come out exact, and `to / from` cannot overflow.
-    let (start, end) = (from.log10(), to.log10());
-    grid(from, to, count, |i, last| 10_f64.powf(start + (end - start) * i / last))
+    let (start, end) = (libm::log10(from), libm::log10(to));
+    grid(from, to, count, |i, last| power_of_ten(start + (end - start) * i / last))
+}
+
+/// `10^exponent`; correctly rounded if the exponent is whole, which `pow` does not promise.
+fn power_of_ten(exponent: f64) -> f64 {
+    let whole = || format!("1e{exponent}").parse().ok();
+    let whole = if exponent.fract() == 0.0 { whole() } else { None };
+    whole.unwrap_or_else(|| libm::pow(10.0, exponent))
 }
 
 /// `count` values from `from` to `to` at the same distance:

@@ -41,13 +41,18 @@
 //!
 //! - **The threads decide nothing.** A result depends on what your functions return, not on the threads
 //!   or their order; so does the error, where there are several.
-//! - **The same seed, the same rows and values**, by PCG64, on every machine. (The values between the ends
-//!   of logarithmic grids and ranges are those of the platform's `log10`, `ln`, `exp` and `pow`.)
+//! - **The same seed, the same rows and values**, on every machine and in every version: by PCG64, and by
+//!   logarithms and powers that are written in Rust (of the package `libm`), not those of the platform.
 //! - **The indices of scikit-learn**: folds that are not shuffled are exactly its folds.
+//! - **Rounding breaks no tie.** Candidates with as many right answers share a [rank](Metric::rank), however
+//!   these are spread over the folds.
 //! - **Nothing is lost.** A search that is killed at any time goes on from its journal, and ends with the
-//!   same scores; a journal of another search, or none, is refused and not changed.
-//! - **Nothing panics** but your functions, and their panics end a search with an [`Error`] that names the
-//!   candidate and the fold. There is no `unsafe` code.
+//!   same scores; a journal of another search, or none, is refused and not changed, and so is one in which
+//!   a bit is another. A fit that fails takes no other with it, unless you ask for [an
+//!   error](OnFailure::Error).
+//! - **Nothing panics** but your functions. A panic of a fit or a score ends a search with an [`Error`] that
+//!   names the candidate and the fold, or is one of its [failures](Search::catch_panics); one of your other
+//!   functions and iterators is passed on. Counts that no memory holds are errors. There is no `unsafe` code.
 //!
 //! # Features
 //!
@@ -64,6 +69,8 @@ mod grid;
 mod journal;
 mod random;
 mod range_test;
+mod rank;
+mod results;
 mod search;
 mod setting;
 
@@ -75,4 +82,5 @@ pub use folds::{
 pub use grid::{linear_grid, logarithmic_grid};
 pub use random::{log_uniform, product, uniform};
 pub use range_test::{RangePoint, RangeTest, RangeTestResult};
-pub use search::{Metric, OnFailure, Progress, Row, Search, SearchResults, search};
+pub use results::{Metric, Row, SearchResults};
+pub use search::{OnFailure, Progress, Search, search};

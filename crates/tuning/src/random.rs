@@ -1,7 +1,7 @@
 //! Candidates at random, and products of candidates.
 
 use crate::Error;
-use crate::setting::{count_from, end_behind};
+use crate::setting::{MOST_CANDIDATES, count_from, end_behind, too_many};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -50,8 +50,8 @@ pub fn log_uniform(from: f64, to: f64, count: usize, seed: u64) -> Result<Vec<f6
     if !(from > 0.0 && from.is_finite()) {
         return Err(Error::invalid("start of the range", from, "finite and greater than 0"));
     }
-    let (start, end) = (from.ln(), to.ln());
-    draw(from, to, count, seed, |share| (start + (end - start) * share).exp())
+    let (start, end) = (libm::log(from), libm::log(to));
+    draw(from, to, count, seed, |share| libm::exp(start + (end - start) * share))
 }
 
 fn draw(
@@ -73,16 +73,26 @@ fn draw(
 /// settings. For more take the product of a product; for pairs at random `zip` what [`uniform`] and
 /// [`log_uniform`] give.
 ///
+/// # Errors
+///
+/// [`Error::InvalidSetting`] if there are more than 100,000,000 pairs.
+///
 /// ```
 /// use rootstep_tuning::{logarithmic_grid, product};
 ///
-/// let candidates = product(&logarithmic_grid(0.01, 1.0, 3)?, &["SGD", "PowerStep"]);
+/// let candidates = product(&logarithmic_grid(0.01, 1.0, 3)?, &["SGD", "PowerStep"])?;
 /// assert_eq!(candidates.len(), 6);
 /// assert_eq!(candidates[1], (0.01, "PowerStep"));
 /// # Ok::<(), rootstep_tuning::Error>(())
 /// ```
-#[must_use]
-pub fn product<A: Clone, B: Clone>(first: &[A], second: &[B]) -> Vec<(A, B)> {
+pub fn product<A: Clone, B: Clone>(first: &[A], second: &[B]) -> Result<Vec<(A, B)>, Error> {
+    let count = first.len() as u128 * second.len() as u128;
+    if count > MOST_CANDIDATES as u128 {
+        return Err(too_many("number of pairs", count));
+    }
+    if second.is_empty() {
+        return Ok(Vec::new());
+    }
     let pairs = |a: &A| second.iter().map(|b| (a.clone(), b.clone())).collect::<Vec<_>>();
-    first.iter().flat_map(pairs).collect()
+    Ok(first.iter().flat_map(pairs).collect())
 }

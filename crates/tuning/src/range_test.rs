@@ -73,13 +73,13 @@ impl RangeTest {
     pub fn run(&self, mut train: impl FnMut(f64) -> f64) -> RangeTestResult {
         let unsettled = self.rates.len() / 10;
         let mut result = RangeTestResult { points: Vec::new(), diverged: false, unsettled };
-        let (mut average, mut weight, mut lowest) = (0.0, 1.0, f64::INFINITY);
+        let (mut smoothed, mut weights, mut lowest) = (0.0, 0.0, f64::INFINITY);
         for &rate in &self.rates {
             let loss = train(rate);
-            average = self.smoothing * average + (1.0 - self.smoothing) * loss;
-            weight *= self.smoothing;
-            // The average begins at 0, which must not count.
-            let smoothed = average / (1.0 - weight);
+            // The weights of the losses so far, by which their weighted sum is divided: 1 - smoothing^n.
+            let before = self.smoothing * weights;
+            weights = before + (1.0 - self.smoothing);
+            smoothed = between(loss, smoothed, before / weights);
             result.points.push(RangePoint { rate, loss, smoothed });
             lowest = smoothed.min(lowest);
             let factor = if lowest < 0.0 { 2.0 - self.divergence } else { self.divergence };
@@ -89,6 +89,17 @@ impl RangeTest {
             }
         }
         result
+    }
+}
+
+/// `share` of the way from `start` to `end`: exactly `start` where they are equal, or `share` is 0.
+fn between(start: f64, end: f64, share: f64) -> f64 {
+    let distance = end - start;
+    if distance.is_finite() {
+        start + share * distance
+    } else {
+        // The ends are finite, or no value between them is.
+        (1.0 - share) * start + share * end
     }
 }
 
@@ -108,7 +119,8 @@ pub struct RangePoint {
 /// The history of a [`RangeTest`], and the rates that it suggests.
 ///
 /// The first points, a tenth of the steps asked for, where the average has hardly begun, and the last
-/// five, where the loss explodes, suggest nothing.
+/// five, where the loss explodes, suggest nothing. Nor does a loss that never falls: a fall of less than
+/// 16 [epsilons](f64::EPSILON) of the loss is one of rounding, and none.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RangeTestResult {
@@ -132,37 +144,34 @@ impl RangeTestResult {
     }
 
     /// The rate at which the smoothed loss falls fastest over the logarithm of the rate; `None` if there
-    /// are too few points, or it never falls.
+    /// are too few points, or it never falls from one to the next.
     #[must_use]
     pub fn steepest(&self) -> Option<f64> {
         // The logarithms of the rates have equal distances: the differences are slopes.
-        let slope = |pair: &[RangePoint]| pair[1].smoothed - pair[0].smoothed;
-        let slopes = self.useful().windows(2).map(|pair| (slope(pair), pair[0].rate));
-        let steepest = slopes.min_by(|a, b| a.0.total_cmp(&b.0))?;
-        (steepest.0 < 0.0).then_some(steepest.1)
+        let falls = self.useful().windows(2).filter(|pair| pair[0].falls_to(&pair[1]));
+        let slopes = falls.map(|pair| (pair[1].smoothed - pair[0].smoothed, pair[0].rate));
+        slopes.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, rate)| rate)
     }
 
-    /// A tenth of the rate at which the smoothed loss is lowest; `None` if there are too few points.
+    /// A tenth of the rate at which the smoothed loss is lowest; `None` if there are too few points, or it
+    /// never falls below the first of them: no rate is better than none then. (fastai suggests a tenth of
+    /// the first.)
     #[must_use]
     pub fn minimum_tenth(&self) -> Option<f64> {
-        let lowest = self.useful().iter().min_by(|a, b| a.smoothed.total_cmp(&b.smoothed))?;
-        Some(lowest.rate / 10.0)
+        let points = self.useful();
+        let lowest = points.iter().min_by(|a, b| a.smoothed.total_cmp(&b.smoothed))?;
+        points[0].falls_to(lowest).then_some(lowest.rate / 10.0)
     }
 
     /// A rate in the middle of the longest valley, the longest falling sequence of smoothed losses, not
     /// all of them neighbours: the middle of its second third. `None` if there are too few points, or
     /// the loss never falls.
+    ///
+    /// Takes `n log n` operations for `n` points.
     #[must_use]
     pub fn valley(&self) -> Option<f64> {
         let points = self.useful();
-        // For each point, the length of the longest falling sequence that ends there.
-        let mut lengths = vec![1_usize; points.len()];
-        for i in 1..points.len() {
-            let before = (0..i).filter(|&j| points[j].smoothed > points[i].smoothed);
-            lengths[i] = before.map(|j| lengths[j] + 1).max().unwrap_or(1);
-        }
-        let length = lengths.iter().copied().max().filter(|&length| length > 1)?;
-        let end = lengths.iter().position(|&at| at == length)?;
+        let (end, length) = longest_fall(points).filter(|&(_, length)| length > 1)?;
         // As in fastai the valley begins a point before the sequence, be it before all points.
         let middle = length / 3 + length / 3 / 2;
         Some(points[(end + middle).saturating_sub(length)].rate)
@@ -172,4 +181,44 @@ impl RangeTestResult {
         let points = self.points.get(self.unsettled..).unwrap_or_default();
         &points[..points.len().saturating_sub(5)]
     }
+}
+
+/// A fall of less than so much of the loss is that of rounding, in the loss or in its average.
+const ROUNDING: f64 = 16.0 * f64::EPSILON;
+
+impl RangePoint {
+    /// The smoothed loss, give or take what rounding may have done.
+    fn band(&self) -> (f64, f64) {
+        let margin = ROUNDING / 2.0 * self.smoothed.abs();
+        (self.smoothed - margin, self.smoothed + margin)
+    }
+
+    /// Whether the smoothed loss is lower at a later point, rounding aside.
+    fn falls_to(&self, later: &Self) -> bool {
+        self.band().0 > later.band().1
+    }
+}
+
+/// The end of the longest sequence of points that falls from each to the next, the first of them if there
+/// are several, and its length. `None` if there are no points.
+///
+/// Source: M. L. Fredman, *On Computing the Length of Longest Increasing Subsequences* (Discrete
+/// Mathematics 11, 1975). It holds for falls of bands as well as for those of numbers.
+fn longest_fall(points: &[RangePoint]) -> Option<(usize, usize)> {
+    // For each length the best lower end of a band in which such a sequence ends: from the highest a
+    // next point may fall. A longer sequence has one that ends higher within it, so they descend.
+    let mut highest: Vec<f64> = Vec::new();
+    let mut longest: Option<(usize, usize)> = None;
+    for (end, point) in points.iter().enumerate() {
+        let (low, high) = point.band();
+        let length = 1 + highest.partition_point(|&from| from > high);
+        match highest.get_mut(length - 1) {
+            Some(from) => *from = from.max(low),
+            None => highest.push(low),
+        }
+        if longest.is_none_or(|(_, most)| length > most) {
+            longest = Some((end, length));
+        }
+    }
+    longest
 }

@@ -5,17 +5,19 @@ use crate::fit::Fit;
 use crate::folds::Fold;
 #[cfg(feature = "journal")]
 use crate::journal::{Header, Journal};
-use crate::setting::at_least;
+use crate::rank::{Band, ranks};
+use crate::results::{Metric, Row, SearchResults, moments};
+use crate::setting::{MOST_CANDIDATES, at_least, room_for_fits, too_many};
 #[cfg(feature = "rayon")]
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "journal")]
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Scores every candidate on every fold, and ranks the candidates by their mean score: a [`Search`] of
 /// one metric, whose scores are taken as they are.
@@ -85,13 +87,17 @@ pub struct Search<'a> {
     metrics: Vec<String>,
     train_scores: bool,
     on_failure: OnFailure,
+    catch_panics: bool,
     progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     #[cfg(feature = "journal")]
     context: String,
 }
 
 /// What becomes of a fold on which a candidate could not be fitted or scored, or has a score that is NaN
-/// or infinite. (A panic in your functions always ends the search with an error.)
+/// or infinite. A panic in your functions ends the search with an error, unless
+/// [caught](Search::catch_panics).
+///
+/// [`SearchResults::failures`] names all fits that failed, and what went wrong.
 ///
 /// By any of them a candidate whose mean is not finite ranks last and is never the best, and of
 /// candidates that tie the first one without failures is.
@@ -138,6 +144,7 @@ impl<'a> Search<'a> {
             metrics: vec!["score".to_owned()],
             train_scores: false,
             on_failure: OnFailure::default(),
+            catch_panics: false,
             progress: None,
             #[cfg(feature = "journal")]
             context: String::new(),
@@ -171,6 +178,30 @@ impl<'a> Search<'a> {
         self
     }
 
+    /// A panic in `fit` or `score` makes the fit a failed one, of which the [policy](OnFailure) says what
+    /// becomes, and does not end the search: the other fits are not lost. (The panic hook has printed its
+    /// message all the same.)
+    ///
+    /// ```
+    /// use rootstep_tuning::{KFold, Search};
+    ///
+    /// let folds = KFold::new(2)?.split(10)?;
+    /// let results = Search::new(&folds).catch_panics().run(
+    ///     [2, 0],
+    ///     |&parts, _| Ok::<i32, String>(10 / parts),
+    ///     |&model, _| Ok(vec![f64::from(model)]),
+    /// )?;
+    /// assert_eq!(results.best().expect("not all have failed").candidate, 2);
+    /// let (candidate, fold, problem) = results.failures().next().expect("a division by zero");
+    /// assert_eq!((candidate, fold), (1, 0));
+    /// assert_eq!(problem, "it panicked: attempt to divide by zero");
+    /// # Ok::<(), rootstep_tuning::Error>(())
+    /// ```
+    pub const fn catch_panics(mut self) -> Self {
+        self.catch_panics = true;
+        self
+    }
+
     /// Calls `report` after each fit, on the thread that has done it. A panic of it is passed on.
     ///
     /// ```
@@ -198,7 +229,8 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, or not as many scores as
+    /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, more than 100,000,000
+    /// candidates or more fits than there is memory for, two metrics of one name, or not as many scores as
     /// metrics; [`Error::FailedFit`] if a function panics, or fails and that is
     /// [an error](OnFailure::Error).
     pub fn run<C, M, E>(
@@ -211,7 +243,7 @@ impl<'a> Search<'a> {
         C: Sync,
         E: fmt::Display,
     {
-        let candidates: Vec<C> = candidates.into_iter().collect();
+        let candidates = gathered(candidates)?;
         self.check(candidates.len())?;
         self.run_unknown(candidates, &fit, &score, HashMap::new(), &|_, _| Ok(()))
     }
@@ -224,10 +256,15 @@ impl<'a> Search<'a> {
     /// [context](Self::context): what else the scores depend on belongs there. Numbers are written by
     /// their bits. Fits that end the search with an error are not written, but tried again.
     ///
+    /// Each line has a checksum: one that is damaged is refused, with its number. (Lines without one are
+    /// taken in a journal whose first line has none.) A fit has one line; the same line again changes
+    /// nothing, and a failure may be followed by what came of the next attempt. Other lines of one fit
+    /// contradict each other, and are refused.
+    ///
     /// # Errors
     ///
     /// As [`run`](Self::run); [`Error::Journal`] if the file cannot be read or written, is that of
-    /// another search or none, or is in use by another process. It is not changed then.
+    /// another search or none, is damaged, or is in use by another process. It is not changed then.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, Search};
@@ -257,7 +294,7 @@ impl<'a> Search<'a> {
         C: Sync + fmt::Debug,
         E: fmt::Display,
     {
-        let candidates: Vec<C> = candidates.into_iter().collect();
+        let candidates = gathered(candidates)?;
         self.check(candidates.len())?;
         let texts = candidates.iter().map(|candidate| format!("{candidate:?}"));
         let (metrics, context) = (self.metrics.clone(), self.context.clone());
@@ -272,7 +309,8 @@ impl<'a> Search<'a> {
     /// the results of each round.
     ///
     /// From round to round the budget grows by `factor`, and one of `factor` candidates stays, rounded
-    /// up; of candidates that tie the first stays.
+    /// up; of candidates that tie the first stays. One whose mean is not finite, as it has failed, does not
+    /// stay, and if none does the rounds end.
     ///
     /// Source: Jamieson and Talwalkar, *Non-stochastic Best Arm Identification and Hyperparameter
     /// Optimization* (AISTATS 2016).
@@ -280,6 +318,8 @@ impl<'a> Search<'a> {
     /// # Errors
     ///
     /// As [`run`](Self::run); [`Error::InvalidSetting`] unless `1 <= first <= last` and `factor >= 2`.
+    /// An error in a round takes the rounds before it with it: where that is too dear, let failures be
+    /// [kept](OnFailure::Keep) and panics [caught](Self::catch_panics), or keep a journal.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, Search, logarithmic_grid};
@@ -311,7 +351,7 @@ impl<'a> Search<'a> {
         let round = |candidates: Vec<C>, budget: usize| {
             self.run(candidates, |candidate, fold| fit(candidate, fold, budget), &score)
         };
-        rounds(candidates.into_iter().collect(), (first, last, factor), round)
+        rounds(gathered(candidates)?, (first, last, factor), round)
     }
 
     /// [`halving`](Self::halving), with a [journal](Self::run_with_journal) for each round: `file`, with
@@ -341,14 +381,22 @@ impl<'a> Search<'a> {
             let fit = |candidate: &C, fold: &Fold| fit(candidate, fold, budget);
             search.run_with_journal(Path::new(&name), candidates, fit, &score)
         };
-        rounds(candidates.into_iter().collect(), (first, last, factor), round)
+        rounds(gathered(candidates)?, (first, last, factor), round)
     }
 
     /// That there is something to search.
     fn check(&self, candidates: usize) -> Result<(), Error> {
         at_least("number of candidates", candidates, 1)?;
         at_least("number of folds", self.folds.len(), 1)?;
-        at_least("number of metrics", self.metrics.len(), 1)
+        at_least("number of metrics", self.metrics.len(), 1)?;
+        room_for_fits::<Fit>(candidates, self.folds.len())?;
+        let mut names = HashSet::new();
+        match self.metrics.iter().find(|&name| !names.insert(name)) {
+            Some(name) => {
+                Err(Error::invalid("name of a metric", format!("{name:?} twice"), "each name once"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Runs all fits but those that are `known`, and lets the others be recorded.
@@ -375,10 +423,13 @@ impl<'a> Search<'a> {
             }
             let (candidate, fold) = (number / self.folds.len(), number % self.folds.len());
             let failed = |problem| Error::FailedFit { candidate, fold, problem };
+            let start = Instant::now();
             let attempt = || self.one(&candidates[candidate], &self.folds[fold], fit, score);
-            let result = catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
-                Err(failed(format!("it panicked: {}", panic_text(&*panic))))
-            })?;
+            let result = match caught(attempt) {
+                Ok(result) => result?,
+                Err(problem) if self.catch_panics => self.failed(problem, start.elapsed()),
+                Err(problem) => return Err(failed(problem)),
+            };
             if let (true, Some(problem)) = (ends(&result), &result.failure) {
                 return Err(failed(problem.clone()));
             }
@@ -445,6 +496,18 @@ impl<'a> Search<'a> {
         Ok(Fit { test, train, seconds: fit_seconds, score_seconds, failure })
     }
 
+    /// A fit without scores.
+    fn failed(&self, problem: String, taken: Duration) -> Fit {
+        let nan = vec![f64::NAN; self.metrics.len()];
+        Fit {
+            test: nan.clone(),
+            train: self.train_scores.then_some(nan),
+            seconds: taken.as_secs_f64(),
+            score_seconds: 0.0,
+            failure: Some(problem),
+        }
+    }
+
     /// The table of all fits, in the order of the candidates and folds.
     fn results<C>(&self, candidates: Vec<C>, fits: &[Fit]) -> SearchResults<C> {
         let metrics = 0..self.metrics.len();
@@ -501,227 +564,45 @@ impl<'a> Search<'a> {
         let mut results =
             SearchResults { metrics: self.metrics.clone(), rows: rows.map(row).collect() };
         for metric in metrics {
-            rank(&mut results.rows, metric);
+            let bands: Vec<_> =
+                results.rows.iter().map(|row| self.band(&row.metrics[metric])).collect();
+            for (row, rank) in results.rows.iter_mut().zip(ranks(&bands)) {
+                row.metrics[metric].rank = rank;
+            }
         }
         results
     }
 
+    /// The mean of the scores that count, as far as they are known.
+    fn band(&self, metric: &Metric) -> Option<Band> {
+        Band::of(metric.mean, self.counted(&metric.scores).into_iter())
+    }
+
     /// The mean and the standard deviation of the scores that count.
     fn moments(&self, scores: &[f64]) -> (f64, f64) {
+        moments(&self.counted(scores))
+    }
+
+    /// The scores that count.
+    fn counted(&self, scores: &[f64]) -> Vec<f64> {
         let counts = |score: &&f64| self.on_failure != OnFailure::Skip || score.is_finite();
-        let scores: Vec<f64> = scores.iter().filter(counts).copied().collect();
-        moments(&scores)
+        scores.iter().filter(counts).copied().collect()
     }
 }
 
-/// What a search found: a row for each candidate, in the order of the candidates.
-///
-/// With the feature `serde` it can be serialised, say as JSON, where NaN becomes `null`; with the feature
-/// `csv` it has the method `write_csv`.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct SearchResults<C> {
-    metrics: Vec<String>,
-    rows: Vec<Row<C>>,
-}
-
-/// A candidate and how it scored.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Row<C> {
-    /// The candidate.
-    pub candidate: C,
-    /// Its scores by each metric.
-    pub metrics: Vec<Metric>,
-    /// Seconds that each fit took.
-    pub fit_seconds: Vec<f64>,
-    /// Seconds that scoring each fit took.
-    pub score_seconds: Vec<f64>,
-    /// For each fold why it failed, if it did.
-    pub failures: Vec<Option<String>>,
-}
-
-/// The scores of a candidate by one metric.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Metric {
-    /// Its score on each fold.
-    pub scores: Vec<f64>,
-    /// The arithmetic mean of the scores.
-    pub mean: f64,
-    /// Their standard deviation, `sqrt(sum((score - mean)^2) / folds)`: that of the population, as
-    /// in scikit-learn's `std_test_score`.
-    pub standard_deviation: f64,
-    /// 1 + the number of candidates with a greater mean: candidates that tie share a rank, as in
-    /// scikit-learn's `rank_test_score`. Unlike there, means equal to 12 significant digits tie. A
-    /// mean that is NaN or infinite ranks behind all others.
-    pub rank: usize,
-    /// Its score on the rows that each fold was trained on; empty unless
-    /// [asked for](Search::train_scores).
-    pub train_scores: Vec<f64>,
-    /// Their mean; NaN if there are none.
-    pub train_mean: f64,
-    /// Their standard deviation; NaN if there are none.
-    pub train_standard_deviation: f64,
-}
-
-impl<C> SearchResults<C> {
-    /// A row for each candidate, in the order of the candidates.
-    #[must_use]
-    pub fn rows(&self) -> &[Row<C>] {
-        &self.rows
+/// All candidates; an error if there is no end of them.
+fn gathered<C>(candidates: impl IntoIterator<Item = C>) -> Result<Vec<C>, Error> {
+    const COUNT: &str = "number of candidates";
+    let candidates = candidates.into_iter();
+    let (least, _) = candidates.size_hint();
+    if least > MOST_CANDIDATES {
+        return Err(too_many(COUNT, least));
     }
-
-    /// The names of the metrics.
-    #[must_use]
-    pub fn metrics(&self) -> &[String] {
-        &self.metrics
+    let candidates: Vec<C> = candidates.take(MOST_CANDIDATES + 1).collect();
+    if candidates.len() > MOST_CANDIDATES {
+        return Err(too_many(COUNT, format_args!("more than {MOST_CANDIDATES}")));
     }
-
-    /// The first of the rows of rank 1 by the first metric, one without failures if there is any; `None`
-    /// if no candidate has a finite mean.
-    #[must_use]
-    pub fn best(&self) -> Option<&Row<C>> {
-        let best = self.rows.iter().min_by_key(|row| row.order());
-        best.filter(|row| row.metric().mean.is_finite())
-    }
-
-    /// Fits the [best](Self::best) candidate on all of `rows` rows; `fit` may be the function that the
-    /// search was run with: its fold trains on all rows and tests on none. `None` if no candidate is best.
-    ///
-    /// ```
-    /// use rootstep_tuning::{Fold, KFold, search};
-    ///
-    /// let fit = |rate: &f64, fold: &Fold| rate * fold.train.len() as f64;
-    /// let results = search([0.1, 0.5], &KFold::new(5)?.split(10)?, fit)?;
-    /// assert_eq!(results.refit(10, fit), Some(0.5 * 10.0));
-    /// # Ok::<(), rootstep_tuning::Error>(())
-    /// ```
-    pub fn refit<M>(&self, rows: usize, fit: impl FnOnce(&C, &Fold) -> M) -> Option<M> {
-        let all = Fold { train: (0..rows).collect(), test: Vec::new() };
-        self.best().map(|best| fit(&best.candidate, &all))
-    }
-
-    /// The candidates of the `count` best rows by the first metric, in their order.
-    fn best_rows(&self, count: usize) -> Vec<C>
-    where
-        C: Clone,
-    {
-        let mut order: Vec<usize> = (0..self.rows.len()).collect();
-        order.sort_by_key(|&row| self.rows[row].order());
-        order.truncate(count);
-        order.sort_unstable();
-        order.into_iter().map(|row| self.rows[row].candidate.clone()).collect()
-    }
-
-    /// The table as text, a header and a row for each candidate, with the columns of scikit-learn's
-    /// `cv_results_` and `failures`. `parameters` gives the names and the values of a candidate, the same
-    /// names for all. Floats are written so that they read back as they are.
-    ///
-    /// ```
-    /// use rootstep_tuning::{KFold, search};
-    ///
-    /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
-    /// let table = results.table(|rate| vec![("rate".to_owned(), rate.to_string())]);
-    /// assert_eq!(table[0][4..8], ["param_rate", "params", "split0_test_score", "split1_test_score"]);
-    /// assert_eq!(table[2][4..8], ["0.2", "rate=0.2", "0.2", "0.2"]);
-    /// # Ok::<(), rootstep_tuning::Error>(())
-    /// ```
-    #[must_use]
-    pub fn table(&self, parameters: impl Fn(&C) -> Vec<(String, String)>) -> Vec<Vec<String>> {
-        let columns = |row: &Row<C>| self.columns(row, parameters(&row.candidate));
-        let header = self.rows.first().map(|row| columns(row).into_iter().map(|(name, _)| name));
-        let rows =
-            self.rows.iter().map(|row| columns(row).into_iter().map(|(_, cell)| cell).collect());
-        header.map(Iterator::collect).into_iter().chain(rows).collect()
-    }
-
-    /// Writes the [table](Self::table) as CSV.
-    ///
-    /// # Errors
-    ///
-    /// Those of `writer`.
-    ///
-    /// ```
-    /// use rootstep_tuning::{KFold, search};
-    ///
-    /// let results = search([0.1, 0.2], &KFold::new(2)?.split(4)?, |&rate, _| rate)?;
-    /// let mut file = Vec::new();
-    /// results.write_csv(&mut file, |rate| vec![("rate".to_owned(), rate.to_string())])?;
-    /// assert!(file.starts_with(b"mean_fit_time,std_fit_time,"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[cfg(feature = "csv")]
-    pub fn write_csv(
-        &self,
-        writer: impl std::io::Write,
-        parameters: impl Fn(&C) -> Vec<(String, String)>,
-    ) -> std::io::Result<()> {
-        let mut writer = csv::Writer::from_writer(writer);
-        for row in self.table(parameters) {
-            writer.write_record(row)?;
-        }
-        writer.flush()
-    }
-
-    /// The names and the cells of a row.
-    fn columns(&self, row: &Row<C>, parameters: Vec<(String, String)>) -> Vec<(String, String)> {
-        let mut columns = Vec::new();
-        let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
-        for (name, seconds) in [("fit", &row.fit_seconds), ("score", &row.score_seconds)] {
-            let (mean, deviation) = moments(seconds);
-            add(format!("mean_{name}_time"), mean);
-            add(format!("std_{name}_time"), deviation);
-        }
-        let settings = parameters.iter().map(|(name, text)| format!("{name}={text}"));
-        let settings = settings.collect::<Vec<_>>().join(", ");
-        columns.extend(parameters.into_iter().map(|(name, text)| (format!("param_{name}"), text)));
-        columns.push(("params".to_owned(), settings));
-        for (name, metric) in self.metrics.iter().zip(&row.metrics) {
-            let sides = [
-                ("test", &metric.scores, metric.mean, metric.standard_deviation),
-                ("train", &metric.train_scores, metric.train_mean, metric.train_standard_deviation),
-            ];
-            for (side, scores, mean, deviation) in sides {
-                if scores.is_empty() {
-                    continue;
-                }
-                let mut add = |name: String, value: f64| columns.push((name, value.to_string()));
-                for (fold, &score) in scores.iter().enumerate() {
-                    add(format!("split{fold}_{side}_{name}"), score);
-                }
-                add(format!("mean_{side}_{name}"), mean);
-                add(format!("std_{side}_{name}"), deviation);
-                if side == "test" {
-                    columns.push((format!("rank_test_{name}"), metric.rank.to_string()));
-                }
-            }
-        }
-        let failures = row.failures.iter().enumerate().filter_map(|(fold, failure)| {
-            failure.as_ref().map(|failure| format!("fold {fold}: {failure}"))
-        });
-        columns.push(("failures".to_owned(), failures.collect::<Vec<_>>().join("; ")));
-        columns
-    }
-}
-
-impl<C> Row<C> {
-    /// What the better of two rows has less of.
-    fn order(&self) -> (usize, bool) {
-        (self.metric().rank, self.failures.iter().any(Option::is_some))
-    }
-
-    /// The scores by the first metric.
-    ///
-    /// # Panics
-    ///
-    /// Never: a search has at least one metric.
-    #[must_use]
-    pub fn metric(&self) -> &Metric {
-        &self.metrics[0]
-    }
+    Ok(candidates)
 }
 
 /// The rounds of successive halving.
@@ -742,39 +623,23 @@ fn rounds<C: Clone>(
         let results = round(candidates, budget)?;
         candidates = results.best_rows(left.div_ceil(factor));
         rounds.push((budget, results));
-        budget = budget.saturating_mul(factor);
-        if left <= 1 || budget > last {
-            return Ok(rounds);
+        match budget.checked_mul(factor) {
+            Some(next) if next <= last && left > 1 && !candidates.is_empty() => budget = next,
+            _ => return Ok(rounds),
         }
     }
 }
 
-/// The mean and the standard deviation of the population; NaN if it is empty.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let mean_of =
-        |values: &mut dyn Iterator<Item = f64>, count: usize| values.sum::<f64>() / count as f64;
-    let mean = mean_of(&mut values.iter().copied(), values.len());
-    let squares = &mut values.iter().map(|value| (value - mean) * (value - mean));
-    (mean, mean_of(squares, values.len()).sqrt())
-}
-
-/// Gives each row its rank by a metric.
-fn rank<C>(rows: &mut [Row<C>], metric: usize) {
-    let means: Vec<f64> = rows.iter().map(|row| rounded(row.metrics[metric].mean)).collect();
-    for (row, own) in rows.iter_mut().zip(&means) {
-        let is_better = |&&mean: &&f64| mean > *own || (own.is_nan() && !mean.is_nan());
-        row.metrics[metric].rank = 1 + means.iter().filter(is_better).count();
-    }
-}
-
-/// To 12 significant digits; NaN if not finite. Accuracies of the same number of right answers, spread
-/// differently over the folds, have means that differ by the rounding of their sums: that must not decide
-/// a tie.
-fn rounded(mean: f64) -> f64 {
-    if !mean.is_finite() {
-        return f64::NAN;
-    }
-    format!("{mean:.11e}").parse().unwrap_or(mean)
+/// What `body` returns, or that it panicked, and with which message.
+fn caught<R>(body: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let problem = format!("it panicked: {}", panic_text(&*panic));
+        // What was thrown may panic when it is dropped. What is thrown then is left alone.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+            std::mem::forget(second);
+        }
+        problem
+    })
 }
 
 /// The message of a panic, if it has one.

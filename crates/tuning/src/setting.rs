@@ -4,7 +4,7 @@ use crate::Error;
 use std::fmt;
 
 /// The most candidates at once: a mistyped number must be an error, not the end of the memory.
-const MOST_VALUES: usize = 1_000_000;
+pub(crate) const MOST_VALUES: usize = 1_000_000;
 
 /// `least` or more.
 pub(crate) fn at_least<N: Copy + PartialOrd + fmt::Display>(
@@ -40,4 +40,60 @@ pub(crate) fn count_from(setting: &'static str, least: usize, count: usize) -> R
         return Ok(());
     }
     Err(Error::invalid(setting, count, format!("at least {least} and at most {MOST_VALUES}")))
+}
+
+/// The most candidates and pairs together.
+pub(crate) const MOST_CANDIDATES: usize = 100_000_000;
+
+/// The most rows in all folds together, counted in each fold that has them.
+const MOST_ROWS: u128 = 1 << 32;
+
+/// The most fits of a search.
+const MOST_FITS: u128 = 1 << 32;
+
+/// That so many folds of so many rows may be made, and that there is memory for them.
+pub(crate) fn room_for_rows(folds: usize, rows: usize) -> Result<(), Error> {
+    let places = folds as u128 * rows as u128;
+    let most = format!("at most {MOST_ROWS}, for which 32 GiB are needed");
+    room_for::<usize>("number of rows in all folds", places, MOST_ROWS, most)
+}
+
+/// That so many fits, of which each takes a `T`, may be made, and that there is memory for them.
+pub(crate) fn room_for_fits<T>(candidates: usize, folds: usize) -> Result<(), Error> {
+    let fits = candidates as u128 * folds as u128;
+    room_for::<T>("number of fits", fits, MOST_FITS, format!("at most {MOST_FITS}"))
+}
+
+fn room_for<T>(
+    setting: &'static str,
+    count: u128,
+    most: u128,
+    allowed: String,
+) -> Result<(), Error> {
+    if count > most {
+        return Err(Error::invalid(setting, count, allowed));
+    }
+    // Asked for at once and given back: a system says so here if it has no such memory, not on the way.
+    let size = usize::try_from(count).unwrap_or(usize::MAX);
+    Vec::<T>::new()
+        .try_reserve_exact(size)
+        .map_err(|_| Error::invalid(setting, count, "as many as there is memory for"))
+}
+
+/// More candidates or pairs than anyone means.
+pub(crate) fn too_many(setting: &'static str, given: impl fmt::Display) -> Error {
+    Error::invalid(setting, given, format!("at most {MOST_CANDIDATES}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Few enough, and no memory for them.
+    #[test]
+    fn what_memory_does_not_hold_is_an_error() {
+        let error = room_for_fits::<[u64; 1 << 40]>(1 << 20, 1 << 10).unwrap_err().to_string();
+        assert_eq!(error, "number of fits is 1073741824; allowed: as many as there is memory for");
+        assert!(room_for_fits::<u8>(1 << 10, 1 << 10).is_ok());
+    }
 }

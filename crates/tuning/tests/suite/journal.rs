@@ -93,21 +93,272 @@ fn killed_searches_go_on() {
     assert!(interrupted >= 5, "only {interrupted} of 20 were killed on their way");
 }
 
-/// A whole journal cut at every byte: what is left is gone on from, or refused, but never misread.
+/// Three fits and one that fails, and how many of them were done.
+fn run_small(file: &Path) -> Result<(SearchResults<f64>, usize), Error> {
+    let folds = KFold::new(2).unwrap().split(4).unwrap();
+    let fits = AtomicUsize::new(0);
+    let fit = |&rate: &f64, fold: &Fold| {
+        fits.fetch_add(1, Ordering::Relaxed);
+        if rate > 0.5 && fold.test[0] > 0 { Err("diverged at 7") } else { Ok(rate) }
+    };
+    let score = |model: &f64, rows: &[usize]| Ok(vec![*model, model - rows[0] as f64]);
+    let search = Search::new(&folds).metrics(["a", "b"]).train_scores().context("data");
+    let results = search.run_with_journal(file, [0.1, 0.7], fit, score)?;
+    Ok((results, fits.into_inner()))
+}
+
+/// The lines, each with its checksum: that of the object without it, as its last key.
+fn signed(lines: &str) -> Vec<u8> {
+    let sign = |line: &str| {
+        let (front, sum) = (line.strip_suffix('}').unwrap(), crc32fast::hash(line.as_bytes()));
+        format!("{front},\"crc32\":\"{sum:08x}\"}}\n")
+    };
+    lines.lines().map(sign).collect::<String>().into_bytes()
+}
+
+/// The lines as journals of old had them.
+fn without_checksums(journal: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(journal).unwrap();
+    let strip = |line: &str| format!("{}}}\n", line.split(",\"crc32\":").next().unwrap());
+    text.lines().map(strip).collect::<String>().into_bytes()
+}
+
+/// A whole journal cut at every byte: what is left is gone on from, but never misread.
 #[test]
 fn torn_journals() {
-    let (whole, _) = run(None, Duration::ZERO).unwrap();
     let file = Temporary::new("torn");
-    run(Some(&file.0), Duration::ZERO).unwrap();
+    let (whole, fits) = run_small(&file.0).unwrap();
+    assert_eq!(fits, 4);
     let bytes = std::fs::read(&file.0).unwrap();
-    let cuts = (0..bytes.len()).step_by(97).chain([bytes.len() - 1, bytes.len() - 2]);
-    for cut in cuts {
+    for cut in 0..bytes.len() {
         std::fs::write(&file.0, &bytes[..cut]).unwrap();
-        let (resumed, fits) = run(Some(&file.0), Duration::ZERO).unwrap();
+        let (resumed, fits) = run_small(&file.0).unwrap();
         assert_eq!(table(&resumed), table(&whole));
-        assert_eq!(fits, CANDIDATES * FOLDS - fits_in(&bytes[..cut]));
+        assert_eq!(fits, 4 - fits_in(&bytes[..cut]));
         // The torn line has gone: each line of the file can be read.
-        assert_eq!(run(Some(&file.0), Duration::ZERO).unwrap().1, 0);
+        assert_eq!(run_small(&file.0).unwrap().1, 0);
+    }
+}
+
+/// A bit of a journal is another one: it is refused and left as it is. The end of the last line is the one
+/// exception: the line counts as torn, and its fit is done again. (Every bit: the unit test of the module.)
+#[test]
+fn flipped_bits() {
+    let file = Temporary::new("flipped");
+    let (whole, _) = run_small(&file.0).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    for place in (0..bytes.len()).step_by(5).chain([bytes.len() - 1]) {
+        let mut flipped = bytes.clone();
+        flipped[place] ^= 1 << (place % 8);
+        std::fs::write(&file.0, &flipped).unwrap();
+        match run_small(&file.0) {
+            Ok((results, fits)) => {
+                assert_eq!((place, fits), (bytes.len() - 1, 1));
+                assert_eq!(table(&results), table(&whole));
+            }
+            Err(Error::Journal { .. }) => {
+                assert!(place < bytes.len() - 1);
+                assert!(std::fs::read(&file.0).unwrap() == flipped, "changed");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Journals without checksums are gone on from. One that has them has them on every line.
+#[test]
+fn journals_of_old() {
+    let file = Temporary::new("old");
+    let (whole, _) = run_small(&file.0).unwrap();
+    let new = std::fs::read(&file.0).unwrap();
+    let old = without_checksums(&new);
+    assert_eq!(signed(std::str::from_utf8(&old).unwrap()), new);
+    let old_lines: Vec<&[u8]> = old.split_inclusive(|&byte| byte == b'\n').collect();
+    let new_lines: Vec<&[u8]> = new.split_inclusive(|&byte| byte == b'\n').collect();
+    for count in 1..=5 {
+        std::fs::write(&file.0, old_lines[..count].concat()).unwrap();
+        let (resumed, fits) = run_small(&file.0).unwrap();
+        assert_eq!((table(&resumed), fits), (table(&whole), 5 - count));
+        // What was added has checksums.
+        assert_eq!(run_small(&file.0).unwrap().1, 0);
+        let after = std::fs::read(&file.0).unwrap();
+        let added = after.split_inclusive(|&byte| byte == b'\n').skip(count);
+        assert!(added.into_iter().all(|line| line.windows(8).any(|text| text == b"\"crc32\":")));
+    }
+    let mixed = [new_lines[0], new_lines[1], old_lines[2]].concat();
+    std::fs::write(&file.0, &mixed).unwrap();
+    let error = run_small(&file.0).unwrap_err().to_string();
+    assert!(error.ends_with(": line 3 has no checksum, as line 1 has"), "{error}");
+    assert_eq!(std::fs::read(&file.0).unwrap(), mixed);
+}
+
+/// Two lines of one fit: the same again is none, and a failure may be followed by what came of the next
+/// attempt. All others are refused. So are keys that are there twice.
+#[test]
+fn contradicting_lines() {
+    let file = Temporary::new("contradicting");
+    let (whole, _) = run_small(&file.0).unwrap();
+    let journal = without_checksums(&std::fs::read(&file.0).unwrap());
+    let journal = std::str::from_utf8(&journal).unwrap();
+    let path = file.0.display();
+    let outcome = |lines: &str| {
+        let before = signed(lines);
+        std::fs::write(&file.0, &before).unwrap();
+        let result = run_small(&file.0).map(|(results, _)| results);
+        if result.is_err() {
+            assert_eq!(std::fs::read(&file.0).unwrap(), before);
+        }
+        result
+    };
+    let refused = |lines: &str, problem: &str| {
+        let error = outcome(lines).unwrap_err().to_string();
+        assert_eq!(error, format!("the journal {path} cannot be used: {problem}"));
+    };
+    let lines: Vec<&str> = journal.lines().collect();
+    // They are written in the order in which the fits end.
+    let of = |fit: usize| {
+        let number = format!("\"number\":{fit},");
+        *lines.iter().find(|line| line.contains(&number)).unwrap()
+    };
+    for fit in 0..4 {
+        let again = outcome(&format!("{journal}{}\n", of(fit))).unwrap();
+        assert_eq!(table(&again), table(&whole));
+    }
+    let line = |test: u64, seconds: u32, failure: &str| {
+        format!(
+            "{{\"number\":1,\"test\":[{test},0],\"train\":[0,0],\"fit_seconds\":{seconds},\
+             \"score_seconds\":0,\"failure\":{failure}}}"
+        )
+    };
+    let two = |first: &str, second: &str| [lines[0], of(0), first, of(2), second].join("\n");
+    let good = line(0, 1, "null");
+    let failed = line(0, 1, "\"diverged\"");
+    for other in [line(1, 1, "null"), line(0, 2, "null"), failed.clone()] {
+        refused(&two(&good, &other), "lines 3 and 5 contradict each other");
+    }
+    refused(&two(&failed, &line(0, 1, "\"again\"")), "lines 3 and 5 contradict each other");
+    let tried_again = outcome(&two(&failed, &line(2.5_f64.to_bits(), 1, "null"))).unwrap();
+    assert_eq!(tried_again.rows()[0].metric().scores[1], 2.5);
+    assert_eq!(tried_again.rows()[0].failures[1], None);
+    // And then no more.
+    let third = format!("{}\n{good}", two(&failed, &line(1, 1, "null")));
+    refused(&third, "lines 5 and 6 contradict each other");
+
+    for (key, value) in [("number", "1"), ("test", "[0,0]"), ("failure", "null"), ("train", "null")]
+    {
+        let twice = good.replacen('{', &format!("{{\"{key}\":{value},"), 1);
+        let error = outcome(&format!("{}\n{twice}", lines[0])).unwrap_err().to_string();
+        let problem = format!("line 2 is not that of a fit: duplicate field `{key}`");
+        assert!(error.contains(&problem), "{error}");
+    }
+    let twice = lines[0].replacen('{', "{\"folds\":2,", 1);
+    let error = outcome(&twice).unwrap_err().to_string();
+    assert!(error.contains("line 1 is not that of a search: duplicate field `folds`"), "{error}");
+}
+
+/// Folds with the same rows to test on, and others to train on: the journal is that of another search.
+#[test]
+fn every_row_of_the_folds_counts() {
+    let file = Temporary::new("rows");
+    let fold =
+        |train: &[usize], test: &[usize]| Fold { train: train.to_vec(), test: test.to_vec() };
+    let own = [fold(&[2, 3, 4], &[0, 1]), fold(&[0, 1], &[2, 3])];
+    let run = |folds: &[Fold]| {
+        let fit = |&candidate: &i32, _: &Fold| Ok::<_, String>(candidate);
+        let search = Search::new(folds);
+        search.run_with_journal(&file.0, [1, 2], fit, |&model, _| Ok(vec![f64::from(model)]))
+    };
+    run(&own).unwrap();
+    run(&own).unwrap();
+    let [first, second] = own.clone();
+    for others in [
+        [fold(&[2, 3], &[0, 1]), second.clone()],
+        [fold(&[2, 3, 5], &[0, 1]), second.clone()],
+        [fold(&[2, 3], &[4, 0, 1]), second.clone()],
+        [first.clone(), fold(&[0, 4], &[2, 3])],
+        [first.clone(), fold(&[0, 1], &[2, 4])],
+        [first.clone(), fold(&[0, 1, 2], &[3])],
+        [first.clone(), fold(&[], &[2, 3])],
+        [second, first],
+    ] {
+        let error = run(&others).unwrap_err().to_string();
+        assert!(error.ends_with("its folds are others"), "{others:?}: {error}");
+    }
+}
+
+/// Progress goes on from the fits that the journal had.
+#[test]
+fn progress_goes_on() {
+    let file = Temporary::new("progress");
+    run_small(&file.0).unwrap();
+    let bytes = std::fs::read(&file.0).unwrap();
+    let folds = KFold::new(2).unwrap().split(4).unwrap();
+    for known in 0..=4 {
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n').take(1 + known);
+        std::fs::write(&file.0, lines.collect::<Vec<_>>().concat()).unwrap();
+        let reports = std::sync::Mutex::new(Vec::new());
+        let report = |progress: rootstep_tuning::Progress| {
+            reports.lock().unwrap().push((progress.done, progress.total));
+        };
+        let search = Search::new(&folds).metrics(["a", "b"]).train_scores().context("data");
+        let fit = |&rate: &f64, _: &Fold| Ok::<_, String>(rate);
+        let score = |&model: &f64, _: &[usize]| Ok(vec![model; 2]);
+        search.progress(&report).run_with_journal(&file.0, [0.1, 0.7], fit, score).unwrap();
+        let mut reports = reports.into_inner().unwrap();
+        reports.sort_unstable();
+        assert_eq!(reports, (known + 1..=4).map(|done| (done, 4)).collect::<Vec<_>>());
+    }
+}
+
+/// Panics that are caught are kept like all failures, and the journal can be gone on from.
+#[test]
+fn caught_panics_are_kept() {
+    let file = Temporary::new("panics");
+    let folds = KFold::new(2).unwrap().split(4).unwrap();
+    let search = Search::new(&folds).metrics(["a", "b"]).train_scores().catch_panics();
+    let run = |panics: bool| {
+        let fit = |&candidate: &i32, _: &Fold| {
+            assert!(!(panics && candidate == 2), "two");
+            Ok::<_, String>(f64::from(candidate))
+        };
+        search.run_with_journal(&file.0, [1, 2], fit, |&model, _| Ok(vec![model; 2])).unwrap()
+    };
+    for panics in [true, false] {
+        let results = run(panics);
+        let failures: Vec<_> = results.failures().collect();
+        assert_eq!(failures, [(1, 0, "it panicked: two"), (1, 1, "it panicked: two")]);
+    }
+}
+
+/// The file may have no more bytes: its last line is whole, or not there, and with more room the search
+/// goes on.
+#[cfg(unix)]
+#[test]
+fn full_disks() {
+    let (uninterrupted, _) = run(None, Duration::ZERO).unwrap();
+    let program = std::env::current_exe().unwrap();
+    for blocks in [8, 9, 20, 33] {
+        let file = Temporary::new(&format!("full-{blocks}"));
+        // A write beyond the limit fails, and does not kill.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let child = process::command(&program);
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .arg(child.get_program())
+            .args(child.get_args())
+            .args(["--ignored", "--exact", "journal::child", "--test-threads=1", "--nocapture"])
+            .env("ROOTSTEP_TEST_JOURNAL", &file.0)
+            .env("RAYON_NUM_THREADS", "2")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(text.contains("File too large"), "{text}");
+        let lines = std::fs::read(&file.0).unwrap();
+        assert!(lines.ends_with(b"\n"), "a part of a line is left");
+        let done = fits_in(&lines);
+        assert!((1..CANDIDATES * FOLDS).contains(&done), "{done} of {blocks} blocks");
+        let (resumed, fits) = run(Some(&file.0), Duration::ZERO).unwrap();
+        assert_eq!((table(&resumed), fits), (table(&uninterrupted), CANDIDATES * FOLDS - done));
     }
 }
 
@@ -147,8 +398,8 @@ fn journals_of_other_searches() {
         &format!("{other}its context is another"),
     );
 
-    let later =
-        String::from_utf8(before.clone()).unwrap().replace("\"version\":1", "\"version\":2");
+    let text = String::from_utf8(without_checksums(&before)).unwrap();
+    let later = signed(&text.replace("\"version\":1", "\"version\":2"));
     std::fs::write(&file.0, &later).unwrap();
     let error = run(&plain, &[1, 2]).unwrap_err().to_string();
     assert!(error.ends_with(&format!("{other}its version is another")), "{error}");
@@ -171,7 +422,7 @@ fn journals_of_other_searches() {
             "{{\"number\":{number},\"test\":{test},\"train\":{train},\"fit_seconds\":0,\
              \"score_seconds\":0,\"failure\":null}}\n"
         );
-        std::fs::write(&file.0, [before.as_slice(), line.as_bytes()].concat()).unwrap();
+        std::fs::write(&file.0, [before.as_slice(), &signed(&line)].concat()).unwrap();
         let error = run(&plain, &[1, 2]).unwrap_err().to_string();
         assert!(error.ends_with("line 6 does not fit the search"), "{line}: {error}");
     }
@@ -226,7 +477,11 @@ fn errors_are_tried_again() {
     assert!(run(OnFailure::Skip, true).unwrap().rows()[1].failures[0].is_some());
     assert!(run(OnFailure::Skip, false).unwrap().rows()[1].failures[0].is_some());
     assert!(run(OnFailure::Error, false).unwrap().rows()[1].failures[0].is_none());
-    assert_eq!(run(OnFailure::Skip, false).unwrap().best().unwrap().candidate, 3);
+    // What came of the second attempt counts from now on.
+    let results = run(OnFailure::Skip, false).unwrap();
+    assert_eq!(results.failures().count(), 0);
+    assert_eq!(results.rows()[1].metric().scores, [2.0, 2.0]);
+    assert_eq!(results.best().unwrap().candidate, 3);
     // Nothing to search is an error before the file is begun.
     let empty = Temporary::new("empty");
     let search = Search::new(&folds);

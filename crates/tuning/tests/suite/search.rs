@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rootstep_tuning::{
-    Error, Fold, GroupKFold, HoldOut, KFold, OnFailure, RangeTest, Row, Search, StratifiedHoldOut,
+    Error, Fold, GroupKFold, HoldOut, KFold, OnFailure, Row, Search, StratifiedHoldOut,
     StratifiedKFold, TimeSeriesSplit, leave_one_out, linear_grid, log_uniform, logarithmic_grid,
     product, repeated, search, uniform,
 };
@@ -131,12 +131,6 @@ fn wrong_grids_are_errors() {
 }
 
 #[test]
-fn decades_are_exact() {
-    let grid = logarithmic_grid(1e-4, 10.0, 6).unwrap();
-    assert_eq!(grid, [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0]);
-}
-
-#[test]
 fn logarithmic_grids_have_exact_ends() {
     for i in 1..1000 {
         let (from, to) = (0.001 * f64::from(i), 0.7 * f64::from(i + 10));
@@ -249,18 +243,6 @@ fn ties_share_a_rank_and_the_first_wins() {
     let ranks: Vec<usize> = results.rows().iter().map(|row| row.metric().rank).collect();
     assert_eq!(ranks, [4, 1, 3, 1, 5]);
     assert!(std::ptr::eq(results.best().unwrap(), &raw const results.rows()[1]));
-}
-
-/// 115 of 120 right, spread differently over five folds of 24: the rounding of the sums decides
-/// nothing.
-#[test]
-fn the_same_number_of_right_answers_ties() {
-    let right = [[22, 24, 22, 24, 23], [24, 24, 24, 22, 21], [23, 23, 23, 23, 23]];
-    let score = |right: &[i32; 5], fold: &Fold| f64::from(right[fold.test[0]]) / 24.0;
-    let results = search(right, &numbered_folds(5), score).unwrap();
-    let means: Vec<u64> = results.rows().iter().map(|row| row.metric().mean.to_bits()).collect();
-    assert!(means.iter().any(|&mean| mean != means[0]), "this must be a case of rounding");
-    assert!(results.rows().iter().all(|row| row.metric().rank == 1));
 }
 
 #[test]
@@ -517,7 +499,7 @@ fn csv_files_hold_the_table() {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&file[..]);
     let read: Vec<Vec<String>> =
         reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
-    assert_eq!(read, results.table(parameters));
+    assert_eq!(read, results.table(parameters).unwrap());
     assert_eq!(read.len(), 3);
 }
 
@@ -565,12 +547,12 @@ fn failures_never_win() {
             .unwrap();
         assert_eq!(results.best().unwrap().candidate, "good", "{policy:?}");
         assert_eq!(
-            results.refit(7, |&candidate, fold| (candidate, fold.train.len())),
-            Some(("good", 7))
+            results.refit(7, |&candidate, fold| (candidate, fold.train.len())).unwrap(),
+            ("good", 7)
         );
         let results = search.run(["infinite", "fails"], fit, |&model, _| Ok(vec![model])).unwrap();
         assert!(results.best().is_none(), "{policy:?}");
-        assert!(results.refit(7, |_, _| ()).is_none());
+        assert!(matches!(results.refit(7, |_, _| ()), Err(Error::NoBest { .. })));
     }
 }
 
@@ -649,7 +631,7 @@ fn train_scores_progress_and_the_table() {
         (&[20.0, 40.0][..], &[40.0, 20.0][..])
     );
     assert_eq!((metric.train_mean, metric.train_standard_deviation), (30.0, 10.0));
-    let table = results.table(|x| vec![("x".to_owned(), x.to_string())]);
+    let table = results.table(|x| vec![("x".to_owned(), x.to_string())]).unwrap();
     assert_eq!(table.len(), 3);
     assert_eq!(
         table[0],
@@ -825,111 +807,6 @@ fn wrong_ranges_of_random_values_are_errors() {
     );
 }
 
-struct Curve {
-    name: String,
-    steps: usize,
-    smoothing: f64,
-    losses: Vec<f64>,
-    /// Steepest, valley, minimum / 10.
-    suggestions: [f64; 3],
-}
-
-/// Read by hand: `derive` would need a compiler of macros in every build of the tests.
-fn curves() -> Vec<Curve> {
-    let recorded: Vec<serde_json::Map<String, serde_json::Value>> =
-        serde_json::from_str(include_str!("range_test/recorded.json")).unwrap();
-    let floats = |value: &serde_json::Value| -> Vec<f64> {
-        value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
-    };
-    let curve = |recorded: &serde_json::Map<String, serde_json::Value>| Curve {
-        name: recorded["name"].as_str().unwrap().to_owned(),
-        steps: usize::try_from(recorded["steps"].as_u64().unwrap()).unwrap(),
-        smoothing: recorded["smoothing"].as_f64().unwrap(),
-        losses: floats(&recorded["losses"]),
-        suggestions: floats(&recorded["suggestions"]).try_into().unwrap(),
-    };
-    recorded.iter().map(curve).collect()
-}
-
-/// Curves of many kinds, with the suggestions of fastai, as `range_test/record.py` has recorded them.
-#[test]
-fn suggestions_of_the_range_test_are_those_of_fastai() {
-    for Curve { name, steps, smoothing, losses, suggestions } in curves() {
-        let test = RangeTest::new(1e-6, 10.0, steps).unwrap().smoothing(smoothing).unwrap();
-        let mut next = losses.iter();
-        let found = test.run(|_| *next.next().expect("the test ends where fastai's does"));
-        assert_eq!(found.points().len(), losses.len(), "{name}");
-        assert_eq!(found.diverged(), losses.len() < steps, "{name}");
-        let own = [found.steepest(), found.valley(), found.minimum_tenth()].map(Option::unwrap);
-        for (own, expected) in own.into_iter().zip(suggestions) {
-            assert!((own / expected - 1.0).abs() < 1e-9, "{name}: {own}, not {expected}");
-        }
-    }
-}
-
-/// Losses below 0, such as accuracies negated.
-#[test]
-fn negative_losses() {
-    let mut loss = -1.0;
-    let found = RangeTest::new(0.1, 1.0, 30).unwrap().smoothing(0.0).unwrap().run(|_| {
-        loss *= if loss > -5.0 { 1.1 } else { -3.5 }; // to -5.05, then 17.7, above -5.05 + 3·5.05
-        loss
-    });
-    assert_eq!((found.points().len(), found.diverged()), (18, true));
-    // From -1 with a divergence of 4 up to 2, and not beyond.
-    let mut losses = [-1.0, 2.0, -0.5, 1.9, 2.1, 0.0].into_iter();
-    let test = RangeTest::new(0.1, 1.0, 6).unwrap().smoothing(0.0).unwrap();
-    let found = test.run(|_| losses.next().unwrap());
-    assert_eq!((found.points().len(), found.diverged()), (5, true));
-}
-
-#[test]
-fn smoothing_and_the_end_of_the_range_test() {
-    let losses = [4.0, 2.0, 1.0, 3.0, 30.0, 1.0];
-    let mut next = losses.iter();
-    let test = RangeTest::new(0.1, 3.2, 6).unwrap().smoothing(0.5).unwrap();
-    let found = test.run(|_| *next.next().unwrap());
-    // (sum of 0.5^(n-k) loss_k) / (sum of 0.5^(n-k)), k from 1 to n.
-    let smoothed = [4.0, 8.0 / 3.0, 12.0 / 7.0, 36.0 / 15.0, 516.0 / 31.0];
-    assert_eq!(found.points().len(), 5);
-    for (point, (expected, loss)) in found.points().iter().zip(smoothed.iter().zip(losses)) {
-        assert!((point.smoothed - expected).abs() < 1e-14);
-        assert_eq!(point.loss, loss);
-    }
-    assert!(found.diverged());
-    // Five points suggest nothing.
-    assert_eq!((found.steepest(), found.valley(), found.minimum_tenth()), (None, None, None));
-
-    let mut calls = 0;
-    let found = RangeTest::new(0.1, 1.0, 50).unwrap().run(|_| {
-        calls += 1;
-        if calls == 7 { f64::NAN } else { 1.0 }
-    });
-    assert_eq!((found.points().len(), found.diverged(), calls), (7, true, 7));
-
-    // Above three times the lowest, not at it.
-    let test = RangeTest::new(0.1, 1.0, 10).unwrap().smoothing(0.0).unwrap();
-    let mut losses = [2.0, 1.0, 3.0, 3.1, 1.0].into_iter();
-    let found = test.divergence(3.0).unwrap().run(|_| losses.next().unwrap());
-    assert_eq!((found.points().len(), found.diverged()), (4, true));
-
-    let flat = RangeTest::new(0.1, 1.0, 50).unwrap().smoothing(0.0).unwrap();
-    let found = flat.run(|_| 1.0);
-    assert_eq!((found.points().len(), found.diverged()), (50, false));
-    assert_eq!(found.points()[49].rate, 1.0);
-    assert_eq!((found.steepest(), found.valley()), (None, None));
-    assert!(RangeTest::new(0.1, 1.0, 1).is_err());
-    let test = RangeTest::new(0.1, 1.0, 5).unwrap();
-    assert_eq!(
-        message(test.clone().smoothing(1.0)),
-        "the smoothing of a range test is 1; allowed: 0 or more, below 1"
-    );
-    assert_eq!(
-        message(test.divergence(1.0)),
-        "the divergence of a range test is 1; allowed: a finite number above 1"
-    );
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -1002,7 +879,7 @@ proptest! {
 
     #[test]
     fn products_hold_every_pair_in_order(first in prop::collection::vec(any::<u8>(), 0..9), second in prop::collection::vec(any::<i16>(), 0..9)) {
-        let pairs = product(&first, &second);
+        let pairs = product(&first, &second).unwrap();
         prop_assert_eq!(pairs.len(), first.len() * second.len());
         for (i, &(a, b)) in pairs.iter().enumerate() {
             prop_assert_eq!((a, b), (first[i / second.len()], second[i % second.len()]));

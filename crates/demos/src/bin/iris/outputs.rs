@@ -75,6 +75,7 @@ fn csv_text(rounds: &[Round]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for (round, (steps, results)) in rounds.iter().enumerate() {
         let table = results.table(|rate| vec![("learning_rate".to_owned(), rate.to_string())]);
+        let table = table.map_err(std::io::Error::other)?;
         for (i, row) in table.into_iter().enumerate() {
             let front = match i {
                 0 if round > 0 => continue, // the header again
