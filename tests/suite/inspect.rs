@@ -130,4 +130,28 @@ proptest! {
             .collect();
         check(executor, &tensors.iter().map(Vec::as_slice).collect::<Vec<_>>());
     }
+
+    /// Values of about one magnitude, be their squares beyond the numbers or below them: the norm is finite, and
+    /// each tensor has its part in it.
+    #[test]
+    fn any_magnitude(
+        lengths in prop::collection::vec(0..200_usize, 0..8),
+        seed in any::<u64>(),
+        exponent in -1060..1000_i32,
+        executor in prop::sample::select(executors().collect::<Vec<_>>()),
+    ) {
+        let mut unit = unit_values::<f64>(seed);
+        let tensor = |length| iter::repeat_with(&mut unit).take(length).collect();
+        let mut tensors: Vec<Vec<f64>> = lengths.into_iter().map(tensor).collect();
+        let scale = 2_f64.powi(exponent / 2);
+        for value in tensors.iter_mut().flatten() {
+            *value = *value * scale * 2_f64.powi(exponent - exponent / 2);
+        }
+        let slices: Vec<&[f64]> = tensors.iter().map(Vec::as_slice).collect();
+        let found = check(executor, &slices);
+        prop_assert!(found.norm.is_finite());
+        let without_last = check(executor, &slices[..slices.len().saturating_sub(1)]);
+        let last = slices.last().map_or(0.0, |last| reference::inspect(&[last]).norm);
+        prop_assert!(found.norm >= without_last.norm.max(last) * (1.0 - 1e-12));
+    }
 }

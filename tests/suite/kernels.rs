@@ -4,7 +4,7 @@
 #[path = "../support/hard_roots.rs"]
 mod hard_roots;
 
-use crate::support::{Operation, TestElement, check, executors, random_values, same};
+use crate::support::{Operation, TestElement, check, executors, random_bits, random_values, same};
 use hard_roots::hard_roots;
 use proptest::prelude::*;
 use rootstep::{Executor, Level};
@@ -303,6 +303,31 @@ fn textbook_quotient() {
             let mut root = [g];
             rootstep::signed_sqrt_in_place(&mut root);
             assert!(root[0].to_bits().abs_diff(quotient.to_bits()) <= 1, "{g:?}");
+        }
+    }
+}
+
+/// Where an estimate of a root is no longer refined, since the square of what is left would be lost: a quarter of a
+/// million f32 of each exponent around that, and around the subnormal numbers. Against the root in f64.
+#[test]
+#[allow(clippy::cast_possible_truncation, reason = "the lower bits, and rounding, are meant")]
+fn roots_of_small_f32() {
+    const PER_EXPONENT: usize = 1 << 18;
+    let mut bits = random_bits(112);
+    for exponent in (0..40_u32).chain([126, 127, 253, 254]) {
+        let mut value = || {
+            let random = bits() as u32;
+            f32::from_bits(random & 0x807f_ffff | exponent << 23)
+        };
+        let values: Vec<f32> = (0..PER_EXPONENT).map(|_| value()).collect();
+        let root = |&value: &f32| f64::from(value.abs()).sqrt().copysign(value.into()) as f32;
+        let expected: Vec<u32> = values.iter().map(|value| root(value).to_bits()).collect();
+        for &level in Level::available() {
+            let mut roots = vec![0.0; PER_EXPONENT];
+            Executor::new(level).serial().signed_sqrt(&values, &mut roots);
+            for ((value, root), expected) in values.iter().zip(&roots).zip(&expected) {
+                assert_eq!(root.to_bits(), *expected, "{level:?}, {value:e}");
+            }
         }
     }
 }

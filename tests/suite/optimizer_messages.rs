@@ -200,8 +200,7 @@ fn states_and_schedules() {
     let damaged = state(optimizer).replace("\"steps\":1", "\"steps\":2");
     let checksum =
         |text: &str| read::<serde_json::Value>(text).unwrap()["checksum"].as_u64().unwrap();
-    let right = state(optimizer).replace("\"steps\":1", "\"steps\":1");
-    assert_ne!(checksum(&right), 0);
+    let right = state(optimizer);
     let of_damaged = of(optimizer.restore(&read(&damaged).unwrap()));
     let start = format!(
         "the optimizer's state cannot be restored: it is damaged: its checksum is {:08x}, and that of \

@@ -588,7 +588,19 @@ fn as_many_steps_as_can_be_counted() {
     state["checksum"].take();
     state["steps"] = u64::MAX.into();
     let mut late = build::<f32>(rule);
-    late.restore(&serde_json::from_value(state).unwrap()).unwrap();
+    late.restore(&serde_json::from_value(state.clone()).unwrap()).unwrap();
+    // They are saved whole.
+    for steps in [u64::MAX, u64::from(u32::MAX) + 5] {
+        state["steps"] = steps.into();
+        let mut again = build::<f32>(rule);
+        again.restore(&serde_json::from_value(state.clone()).unwrap()).unwrap();
+        let file = file(&again);
+        let mut third = build::<f32>(rule);
+        third.restore(&again.state()).unwrap();
+        assert_eq!(third.steps(), steps);
+        third.read_safetensors(&file[..]).unwrap();
+        assert_eq!((third.steps(), third.state()), (steps, again.state()));
+    }
     let (mut expected, mut parameters) = (tensors(1), tensors(1));
     for seed in 3..6 {
         let gradients = tensors(seed);
@@ -596,6 +608,38 @@ fn as_many_steps_as_can_be_counted() {
         late.step(&mut parameters, &gradients).unwrap();
         assert_eq!(late.steps(), u64::MAX);
         assert_eq!(bits(&parameters), bits(&expected));
+    }
+}
+
+/// More elements than 16 bits count, and than are read at a time; in two formats, the codes of one of them after
+/// the numbers of the other.
+#[test]
+fn long_tensors() {
+    const LONG: usize = 2_500_000;
+    for format in [MomentumFormat::Bf16, MomentumFormat::Int8] {
+        let rule = Rule::powerstep(0.1).with_momentum_format(format);
+        let build = || -> Optimizer<f32> {
+            let builder = Optimizer::builder(rule).with_names(["long", "short"]);
+            builder.with_named_group(Rule::powerstep(0.1), ["short"]).build().unwrap()
+        };
+        let mut optimizer = build();
+        let mut value = unit_values::<f32>(3);
+        let gradients: [Vec<f32>; 2] =
+            [LONG, 70_001].map(|length| (0..length).map(|_| value()).collect());
+        optimizer.step(&mut gradients.clone(), &gradients).unwrap();
+        let file = file(&optimizer);
+        let mut again = build();
+        again.read_safetensors(&file[..]).unwrap();
+        assert!(again.state() == optimizer.state());
+        assert_eq!(again.momentum(0).map(Momentum::len), Some(LONG));
+        let mut third = build();
+        third.restore(&again.state()).unwrap();
+        assert!(third.state() == optimizer.state());
+        // Nothing is remembered of the shape but by the state.
+        let shorter = &mut gradients.each_ref().map(|gradient| gradient[..7].to_vec());
+        assert!(third.step(shorter, &gradients.each_ref().map(|g| g[..7].to_vec())).is_err());
+        // A file that ends in the second piece of its numbers.
+        assert!(build().read_safetensors(&file[..file.len() / 2]).is_err());
     }
 }
 

@@ -2,7 +2,7 @@
 //! exact arithmetic on integers, rounded once by a rule that is written out in `tests/support/exact.rs`. None of its
 //! square roots, products and sums is the machine's, and of the library it has but names.
 
-use crate::exact::{BF16, Binary, F32, F64};
+use crate::exact::{BF16, Binary, F32, F64, power_of_two};
 use crate::support::{TestElement, executors, random_bits};
 use rootstep::optimizer::{MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule, State};
 use rootstep::{Error, Executor};
@@ -48,6 +48,7 @@ fn power(of: Binary, power: Power, v: f64) -> f64 {
 }
 
 /// An element: the new parameter and what goes into the momentum.
+#[allow(clippy::many_single_char_names, reason = "the names of the specification")]
 fn element(
     of: Binary,
     rule: &Rule,
@@ -119,7 +120,9 @@ impl Tensor {
             match rule.momentum_format {
                 MomentumFormat::Full => {}
                 MomentumFormat::Bf16 => {
-                    momentum.iter_mut().for_each(|m| *m = BF16.round(F32.round(*m)));
+                    for m in &mut momentum {
+                        *m = BF16.round(F32.round(*m));
+                    }
                 }
                 MomentumFormat::Int8 => momentum.chunks_mut(128).for_each(int8),
                 other => panic!("{other:?} is not in this oracle"),
@@ -138,9 +141,9 @@ fn norm(gradients: &[&[f64]]) -> f64 {
     let largest = all().fold(0.0_f64, |largest, g| largest.max(g.abs()));
     let plain = largest == 0.0 || largest.is_infinite();
     let exponent = i64::try_from(largest.to_bits() >> 52).unwrap() - 1023;
-    let (least, most) = (F64.power_of_two(-480), F64.power_of_two(480));
+    let (least, most) = (power_of_two(-480), power_of_two(480));
     let exponent = if plain || (least..=most).contains(&largest) { 0 } else { exponent };
-    let scale = F64.power_of_two(-exponent.clamp(-1000, 1000));
+    let scale = power_of_two(-exponent.clamp(-1000, 1000));
     let mut squares = 0.0;
     for block in gradients.iter().flat_map(|gradient| gradient.chunks(32_768)) {
         let mut sums = vec![0.0; 16];

@@ -27,6 +27,11 @@ fn exactly(value: f64) -> (BigUint, i64) {
     }
 }
 
+/// `2^exponent`, of a normal number.
+pub fn power_of_two(exponent: i64) -> f64 {
+    f64::from_bits(u64::try_from(exponent + 1023).unwrap() << 52)
+}
+
 fn shifted(value: &BigUint, by: i64) -> BigUint {
     value << u64::try_from(by).unwrap()
 }
@@ -36,11 +41,6 @@ fn bits(value: &BigUint) -> i64 {
 }
 
 impl Binary {
-    /// `2^exponent`, of a normal number.
-    pub fn power_of_two(self, exponent: i64) -> f64 {
-        f64::from_bits(u64::try_from(exponent + 1023).unwrap() << 52)
-    }
-
     /// The number nearest to `numerator / denominator * 2^exponent`.
     fn nearest(
         self,
@@ -85,7 +85,7 @@ impl Binary {
         let integer = u64::try_from(integer).unwrap() as f64;
         // In two steps, of which the first is a normal number.
         let half = exponent / 2;
-        let magnitude = integer * self.power_of_two(half) * self.power_of_two(exponent - half);
+        let magnitude = integer * power_of_two(half) * power_of_two(exponent - half);
         magnitude.copysign(sign)
     }
 
