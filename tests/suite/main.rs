@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test suite kernels::` runs those of `kernels.rs`.
 
+#[path = "../support/environment.rs"]
+mod floating_point;
 #[cfg(feature = "rayon")]
 #[path = "../support/own_process.rs"]
 mod own_process;
@@ -13,6 +15,7 @@ mod specified;
 mod support;
 
 mod digests;
+mod environment;
 #[cfg(feature = "rayon")]
 mod global_pool;
 mod imports;
