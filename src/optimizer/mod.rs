@@ -100,7 +100,9 @@ impl<T: Element> Optimizer<T> {
         G: AsRef<[T]>,
     {
         self.check_counts(parameters.len(), gradients.len())?;
-        self.step_pairs(pairs(parameters, gradients).collect())
+        let pairs = pairs(parameters, gradients).collect();
+        // The numbers of the step are computed here.
+        self.executor.in_default_environment(|| self.step_pairs(pairs))
     }
 
     /// The step on parameters and gradients, as many as there must be.
