@@ -23,6 +23,7 @@ mod imports;
 mod inspect;
 mod kernels;
 mod level;
+mod messages;
 mod optimizer;
 #[cfg(all(feature = "safetensors", feature = "serde"))]
 mod optimizer_state;
