@@ -87,18 +87,28 @@ pub trait Compiled<C>: Sized {
     ) -> Result<(), Error>;
 }
 
-/// A generic implementation would be compiled where it is called.
+/// A generic implementation would be compiled where it is called. Each entry runs what it calls in the default
+/// floating-point environment, in line: a short slice pays for every call.
 macro_rules! compile {
     ($($element:ty),*) => {$(
         impl Compiled<$element> for $element {
             fn signed_sqrt(_: Checked, executor: Executor, gradient: &[Self], out: &mut [Self]) {
-                executor.update(SignedSqrt, out, [gradient]);
+                executor.in_default_environment(
+                    #[inline(always)]
+                    move || executor.update(SignedSqrt, out, [gradient]),
+                );
             }
             fn signed_sqrt_in_place(_: Checked, executor: Executor, values: &mut [Self]) {
-                executor.update(SignedSqrtInPlace, values, []);
+                executor.in_default_environment(
+                    #[inline(always)]
+                    move || executor.update(SignedSqrtInPlace, values, []),
+                );
             }
             fn axpy(_: Checked, executor: Executor, alpha: $element, x: &[Self], y: &mut [Self]) {
-                executor.update(Axpy { alpha }, y, [x]);
+                executor.in_default_environment(
+                    #[inline(always)]
+                    move || executor.update(Axpy { alpha }, y, [x]),
+                );
             }
             fn descend(
                 _: Checked,
@@ -107,7 +117,10 @@ macro_rules! compile {
                 gradient: &[Self],
                 learning_rate: $element,
             ) {
-                executor.update(Descend { learning_rate }, parameters, [gradient]);
+                executor.in_default_environment(
+                    #[inline(always)]
+                    move || executor.update(Descend { learning_rate }, parameters, [gradient]),
+                );
             }
             fn descend_into(
                 _: Checked,
@@ -117,7 +130,10 @@ macro_rules! compile {
                 learning_rate: $element,
                 out: &mut [Self],
             ) {
-                executor.update(DescendInto { learning_rate }, out, [parameters, gradient]);
+                executor.in_default_environment(
+                    #[inline(always)]
+                    move || executor.update(DescendInto { learning_rate }, out, [parameters, gradient]),
+                );
             }
             fn descend_all(
                 _: Checked,
@@ -125,17 +141,19 @@ macro_rules! compile {
                 tensors: &mut [(&mut [Self], &[Self])],
                 learning_rate: $element,
             ) {
-                executor.descend_tensors(tensors, Descend { learning_rate });
+                executor.in_default_environment(|| {
+                    executor.descend_tensors(tensors, Descend { learning_rate });
+                });
             }
             fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection {
-                executor.inspect_tensors(gradients)
+                executor.in_default_environment(|| executor.inspect_tensors(gradients))
             }
             fn step_all(
                 _: Checked,
                 executor: Executor,
                 tensors: &mut [TensorStep<'_, Self, $element>],
             ) -> Result<(), Error> {
-                executor.step_tensors(tensors)
+                executor.in_default_environment(|| executor.step_tensors(tensors))
             }
         }
     )*};

@@ -10,6 +10,7 @@ use crate::kernels::{
 use crate::level::Level;
 #[cfg(feature = "rayon")]
 use crate::parallel;
+use crate::simd::{seems_default, untrapped};
 use crate::step::{INT8_BLOCK, MomentumMut, TensorStep};
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
@@ -31,6 +32,7 @@ use crate::step::{INT8_BLOCK, MomentumMut, TensorStep};
 pub struct Executor {
     level: Level,
     parallel: bool,
+    untrapped: bool,
 }
 
 impl Default for Executor {
@@ -46,7 +48,7 @@ impl Executor {
     #[inline]
     #[must_use]
     pub const fn new(level: Level) -> Self {
-        Self { level, parallel: true }
+        Self { level, parallel: true, untrapped: false }
     }
 
     /// The same level, on the calling thread alone.
@@ -64,6 +66,26 @@ impl Executor {
         Self { parallel: true, ..self }
     }
 
+    /// The same, with no trap of a floating-point exception within a call, whatever the thread has switched
+    /// on: for calls from programs in which foreign code may have done so, such as a main program in Fortran
+    /// with `-ffpe-trap`, or a layer for another language.
+    ///
+    /// The bits need no such care: they are the same in any floating-point environment. But to see whether
+    /// traps are on takes a few nanoseconds, more than a call with some elements (docs/performance.md), so
+    /// without this a call does not look: on x86, a trap that the thread has switched on may come within it.
+    ///
+    /// ```
+    /// let executor = rootstep::Executor::default().untrapped();
+    /// let mut parameters = [1.0_f32, f32::INFINITY];
+    /// executor.descend(&mut parameters, &[4.0, f32::INFINITY], 0.25); // inf - inf: invalid, and NaN
+    /// assert!(parameters[0] == 0.5 && parameters[1].is_nan());
+    /// ```
+    #[inline]
+    #[must_use]
+    pub const fn untrapped(self) -> Self {
+        Self { untrapped: true, ..self }
+    }
+
     /// The level.
     #[must_use]
     pub const fn level(self) -> Level {
@@ -74,6 +96,18 @@ impl Executor {
     #[must_use]
     pub const fn is_parallel(self) -> bool {
         self.parallel
+    }
+
+    /// Whether no trap comes within a call, whatever the thread has switched on.
+    #[must_use]
+    pub const fn is_untrapped(self) -> bool {
+        self.untrapped
+    }
+
+    /// Runs what computes in the floating-point environment that its bits are those of.
+    #[inline(always)]
+    pub(crate) fn in_default_environment<R>(self, compute: impl FnOnce() -> R) -> R {
+        if !self.untrapped && seems_default() { compute() } else { untrapped(compute) }
     }
 
     /// Applies an operation to an output and to inputs of the same length.

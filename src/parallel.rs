@@ -5,6 +5,7 @@ mod door;
 
 use crate::kernels::{CHUNK_BYTES, Part};
 use crate::level::Level;
+use crate::simd::untrapped;
 use door::work_together;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -101,7 +102,7 @@ pub(crate) fn run<P: Part>(level: Level, bytes: usize, parts: impl Iterator<Item
     // Whoever calls on one thread calls the helpers of one pool.
     let called = CALLED.try_with(Arc::clone).unwrap_or_default();
     let helpers = helpers.min(MOST_CALLED.saturating_sub(Arc::strong_count(&called)));
-    work_together(helpers, &work, |helper| {
+    work_together(helpers, &|| untrapped(work), |helper| {
         let called = Arc::clone(&called);
         rayon::spawn(move || {
             drop(called);
@@ -123,7 +124,7 @@ const MOST_CALLED: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Kernel, Simd};
+    use crate::simd::{Kernel, Simd, foreign, seems_default};
     use std::panic::{AssertUnwindSafe, resume_unwind};
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -226,6 +227,31 @@ mod tests {
             catch_unwind(AssertUnwindSafe(|| run(Level::portable(), 3 * CHUNK_BYTES, parts)))
         });
         *result.expect_err("somebody panics").downcast().expect("it is a text of the test")
+    }
+
+    /// Each thread of a pool to which foreign code has left another floating-point environment works in the
+    /// default one, and has its own again afterwards, also after a panic.
+    #[test]
+    fn each_thread_works_in_the_default_environment() {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(3);
+        let pool = builder.start_handler(|_| foreign::switch_on()).build().unwrap();
+        for panics in [false, true] {
+            let (all, in_default) = (Barrier::new(3), AtomicUsize::new(0));
+            let part = || {
+                all.wait();
+                in_default.fetch_add(usize::from(seems_default()), Ordering::SeqCst);
+                if panics {
+                    resume_unwind(Box::new("all"));
+                }
+            };
+            let result = pool.install(|| {
+                let parts = (0..3).map(|_| Call(&part));
+                catch_unwind(AssertUnwindSafe(|| run(Level::portable(), 3 * CHUNK_BYTES, parts)))
+            });
+            assert_eq!((result.is_err(), in_default.into_inner()), (panics, 3));
+            let foreign = !foreign::WORDS.is_empty();
+            assert_eq!(pool.broadcast(|_| !seems_default()), [foreign; 3]);
+        }
     }
 
     #[test]

@@ -228,6 +228,11 @@ impl<T: Element> Optimizer<T> {
     fn take<'a>(&mut self, given: impl Iterator<Item = Given<'a, T>>) -> Result<StepReport, Error> {
         let given: Vec<Given<'a, T>> = given.collect();
         self.model.check_lengths(&given)?;
+        // The numbers of the step are computed here.
+        self.executor.in_default_environment(|| self.take_checked(given))
+    }
+
+    fn take_checked(&mut self, given: Vec<Given<'_, T>>) -> Result<StepReport, Error> {
         let mut report = StepReport { taken: true, inspection: None, clip_factor: 1.0 };
         let mut factor = self.gradient_scale;
         if self.inspects() {

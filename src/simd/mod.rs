@@ -22,6 +22,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod environment;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod refine;
@@ -30,6 +31,9 @@ mod scalar;
 mod token;
 
 use crate::float::{Bf16, Narrow};
+#[cfg(test)]
+pub use environment::foreign;
+pub use environment::{seems_default, untrapped};
 pub use portable::Portable;
 pub use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]

@@ -4,6 +4,8 @@
 
 #[path = "../support/exact.rs"]
 mod exact;
+#[path = "../support/environment.rs"]
+mod floating_point;
 #[cfg(feature = "rayon")]
 #[path = "../support/own_process.rs"]
 mod own_process;
@@ -15,6 +17,7 @@ mod specified;
 mod support;
 
 mod digests;
+mod environment;
 #[cfg(feature = "rayon")]
 mod global_pool;
 mod imports;
@@ -22,9 +25,9 @@ mod imports;
 mod inspect;
 mod kernels;
 mod level;
+mod messages;
 mod model;
 mod optimizer;
-mod optimizer_messages;
 mod optimizer_state;
 #[cfg(feature = "rayon")]
 mod oracle;
