@@ -367,7 +367,7 @@ fn the_same_rates_on_every_machine() {
         }
     }
     let digest = hasher.finalize();
-    let expected = "40b349fae6670ef8e9d1d0e5ae67b7ff1d5de4ec93d337756440e00f41c44eec";
+    let expected = "aaa713cdf4a85a71c4b96846f7ab344610a5a0b064a78875e3187e90819bc5f8";
     assert_eq!(
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
         expected
