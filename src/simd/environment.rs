@@ -253,6 +253,7 @@ pub mod foreign {
     pub const WORDS: &[control::Word] = &[];
 
     /// Makes the first this thread's.
+    #[allow(dead_code, reason = "for the tests of threads, where there are threads")]
     pub fn switch_on() {
         if let Some(&word) = WORDS.first() {
             control::write(word);

@@ -32,6 +32,7 @@ mod token;
 
 use crate::float::{Bf16, Narrow};
 #[cfg(test)]
+#[allow(unused_imports, reason = "for the tests of threads, where there are threads")]
 pub use environment::foreign;
 pub use environment::{seems_default, untrapped};
 pub use portable::Portable;
