@@ -37,7 +37,8 @@ pub enum NonFinite {
 /// assert_eq!(optimizer.groups().len(), 2);
 ///
 /// let error = Optimizer::<f32>::builder(Rule::sgd(-1.0)).build().unwrap_err();
-/// assert_eq!(error.to_string(), "the learning rate is -1; allowed: a finite number, 0 or more");
+/// let message = "the learning rate is -1; allowed: 0 to 3.4028235e38, the largest f32";
+/// assert_eq!(error.to_string(), message);
 /// # Ok(())
 /// # }
 /// ```

@@ -34,7 +34,6 @@ mod oracle;
 #[cfg(feature = "rayon")]
 mod parallel;
 mod schedules;
-mod serialised;
 #[cfg(feature = "rayon")]
 mod soak;
 mod step_all;

@@ -95,10 +95,6 @@ fn resume_every_way<T: TestElement>() {
                     let text = serde_json::to_string(&from.state()).unwrap();
                     to.restore(&serde_json::from_str(&text).unwrap()).unwrap();
                 });
-                resume(|from, to| {
-                    let bytes = postcard::to_allocvec(&from.state()).unwrap();
-                    to.restore(&postcard::from_bytes(&bytes).unwrap()).unwrap();
-                });
                 resume(|from, to| to.read_safetensors(&file(from)[..]).unwrap());
             }
             resume(
@@ -228,28 +224,20 @@ fn flipped_bits_of_a_file() {
     }
 }
 
-/// A state from a file, if it can be read.
-type Read<'a> = &'a dyn Fn(&[u8]) -> Option<State>;
-
 #[test]
-fn flipped_bits_of_other_formats() {
+fn flipped_bits_of_json() {
     for rule in rules() {
         let mut optimizer = build::<f32>(rule);
         advance(&mut optimizer, &mut tensors(1), 2);
         let (right, new) = (optimizer.state(), build::<f32>(rule).state());
-        let json = serde_json::to_vec(&right).unwrap();
-        let binary = postcard::to_allocvec(&right).unwrap();
-        let read_json = |file: &[u8]| serde_json::from_slice::<State>(file).ok();
-        let read_binary = |file: &[u8]| postcard::from_bytes::<State>(file).ok();
-        for (file, read) in [(json, &read_json as Read<'_>), (binary, &read_binary)] {
-            // A prime: every seventh byte would be the same digit of all numbers.
-            for bit in (0..file.len() * 8).step_by(3) {
-                let mut flipped = file.clone();
-                flipped[bit / 8] ^= 1 << (bit % 8);
-                let mut optimizer = build::<f32>(rule);
-                let taken = read(&flipped).is_some_and(|state| optimizer.restore(&state).is_ok());
-                assert_eq!(optimizer.state(), if taken { right.clone() } else { new.clone() });
-            }
+        let file = serde_json::to_vec(&right).unwrap();
+        for bit in (0..file.len() * 8).step_by(3) {
+            let mut flipped = file.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let read = serde_json::from_slice::<State>(&flipped).ok();
+            let mut optimizer = build::<f32>(rule);
+            let taken = read.is_some_and(|state| optimizer.restore(&state).is_ok());
+            assert_eq!(optimizer.state(), if taken { right.clone() } else { new.clone() });
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What is written is read back equal, by bits, in every format, or refused when it is written.
 
-use crate::support::random_bits;
+#[path = "../support/random_bits.rs"]
+mod random_bits;
+
 use proptest::prelude::*;
+use random_bits::random_bits;
 use rootstep::optimizer::{
     MomentumFormat, NonFinite, Optimizer, Plateau, Power, PowerOf, Rule, Schedule, State,
 };
@@ -171,6 +174,27 @@ fn states_in_every_format() {
         for (_, state) in read_back::<State>(&optimizer.state()) {
             again.restore(&state).unwrap();
             assert_eq!(again.state(), optimizer.state());
+        }
+    }
+}
+
+/// Whatever bit of a binary file is flipped, the state is refused, or is the same.
+#[test]
+fn flipped_bits_of_a_binary_format() {
+    for format in [MomentumFormat::Full, MomentumFormat::Bf16, MomentumFormat::Int8] {
+        let rule = Rule::powerstep(0.1).with_momentum_format(format);
+        let build = || Optimizer::<f32>::builder(rule).with_names(["a", "b"]).build().unwrap();
+        let mut optimizer = build();
+        optimizer.step(&mut [[1.0; 40]; 2], &[[-0.3; 40], [0.7; 40]]).unwrap();
+        let file = postcard::to_allocvec(&optimizer.state()).unwrap();
+        for bit in 0..file.len() * 8 {
+            let mut flipped = file.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let mut again = build();
+            let read = postcard::from_bytes::<State>(&flipped).ok();
+            let taken = read.is_some_and(|state| again.restore(&state).is_ok());
+            let expected = if taken { optimizer.state() } else { build().state() };
+            assert_eq!(again.state(), expected, "bit {bit}");
         }
     }
 }
