@@ -16,6 +16,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "journal")]
 use std::path::Path;
+#[cfg(feature = "rayon")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -453,7 +455,11 @@ impl<'a> Search<'a> {
         };
         // Each fit by itself is a task: the slow fits of one candidate are spread over the threads.
         #[cfg(feature = "rayon")]
-        let fits: Vec<_> = (0..total).into_par_iter().map(one_before_error).collect();
+        let fits: Vec<_> = if has_threads() {
+            (0..total).into_par_iter().map(one_before_error).collect()
+        } else {
+            (0..total).map(one_before_error).collect()
+        };
         #[cfg(not(feature = "rayon"))]
         let fits: Vec<_> = (0..total).map(one_before_error).collect();
         let fits = fits.into_iter().flatten().collect::<Result<Vec<Fit>, Error>>()?;
@@ -647,4 +653,14 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
+}
+
+/// Whether the fits can be spread over the threads of the current pool. Not where the process may have no more
+/// threads: the global pool cannot be started then, which is a panic of rayon's. And not in a process that was
+/// forked after a search: its pools are there, and their threads are not, so that to wait for them is for ever.
+#[cfg(feature = "rayon")]
+fn has_threads() -> bool {
+    static PROCESS: OnceLock<u32> = OnceLock::new();
+    let process = if cfg!(unix) { std::process::id() } else { 0 };
+    *PROCESS.get_or_init(|| process) == process && catch_unwind(rayon::current_num_threads).is_ok()
 }

@@ -20,3 +20,5 @@ mod ranks;
 mod search;
 mod seeds;
 mod table;
+#[cfg(feature = "rayon")]
+mod threads;
