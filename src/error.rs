@@ -64,8 +64,8 @@ pub enum Error {
         name: Option<String>,
         /// The length of its parameters.
         parameters: usize,
-        /// The length of its gradient.
-        gradient: usize,
+        /// The length of its gradient, if it has one.
+        gradient: Option<usize>,
         /// Its length at the steps before.
         expected: Option<usize>,
     },
@@ -137,7 +137,7 @@ impl fmt::Display for Error {
                 )?;
                 match expected {
                     Some(expected) => write!(f, ", {expected} as the optimizer has"),
-                    None if *least > 0 => write!(f, ", {least} or more, which the groups name"),
+                    None if *least > 0 => write!(f, ", {least} or more since the groups name them"),
                     None => Ok(()),
                 }
             }
@@ -145,12 +145,11 @@ impl fmt::Display for Error {
                 write!(f, "the name of a tensor is `{name}`; {problem}")
             }
             Self::TensorLength { tensor, name, parameters, gradient, expected } => {
-                let tensor = Tensor(*tensor, name);
-                write!(
-                    f,
-                    "{tensor} has {parameters} parameters and a gradient of {gradient} elements; \
-                     allowed: the same number"
-                )?;
+                write!(f, "{} has {parameters} parameters", Tensor(*tensor, name))?;
+                if let Some(gradient) = gradient {
+                    write!(f, " and a gradient of {gradient} elements")?;
+                }
+                f.write_str("; allowed: the same number")?;
                 expected.map_or(Ok(()), |expected| write!(f, ", {expected} as before"))
             }
             Self::NonFiniteGradient { tensor, name, index, given } => {

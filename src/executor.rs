@@ -228,7 +228,7 @@ fn check_lengths<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), 
     let TensorStep { step, parameters, gradient, momentum } = tensor;
     if parameters.len() != gradient.len() {
         let (parameters, gradient) = (parameters.len(), gradient.len());
-        let (tensor, name, expected) = (i, None, None);
+        let (tensor, name, gradient, expected) = (i, None, Some(gradient), None);
         return Err(Error::TensorLength { tensor, name, parameters, gradient, expected });
     }
     if !step.has_momentum() {

@@ -55,7 +55,8 @@
 //! default one all the same, on the calling thread and on each thread of the pool, and leave every thread its
 //! own. It costs half a nanosecond per call. Two things are not covered:
 //!
-//! - On x86, an exception that has been made to trap may trap within a call, unless the call is that of an
+//! - On x86, an exception that has been made to trap may trap within a call, and underflow or inexact results do
+//!   so within every call, unless the call is that of an
 //!   [`untrapped`](Executor::untrapped) executor, which takes some nanoseconds more.
 //! - x86, aarch64 and s390x are covered. wasm has no other environment than the default. On other CPUs the
 //!   bits are those of the environment that the thread has.

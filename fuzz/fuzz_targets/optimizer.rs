@@ -317,14 +317,14 @@ impl<'a, T: TestElement> Run<'a, T> {
         let (mut factor, mut clip_factor) = (scale, 1.0);
         if let Some(limit) = self.clip_norm {
             let norm = found.norm * scale;
-            if norm.is_infinite() && found.norm.is_finite() {
+            if norm > limit && limit / norm < f64::MIN_POSITIVE {
                 (factor, clip_factor) = (limit / found.norm, limit / found.norm / scale);
             } else if norm > limit || norm.is_nan() {
                 clip_factor = limit / norm;
                 factor = scale * clip_factor;
             }
         }
-        let vanishes = found.norm.is_finite() && T::from_f64(factor) == T::default();
+        let vanishes = found.is_finite() && T::from_f64(factor) == T::default();
         let refused =
             found.first_non_finite.filter(|_| self.settings.non_finite != Policy::Propagate);
         let before = refused.map(|_| self.optimizer.state());

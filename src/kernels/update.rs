@@ -338,6 +338,10 @@ fn load<M: Format<C>, C: Number, S: Simd, const N: usize>(
 #[cold]
 fn last_level_cache_bytes() -> usize {
     static BYTES: OnceLock<usize> = OnceLock::new();
+    #[cfg(test)]
+    if let Some(bytes) = tests::SMALLER_CACHE.get() {
+        return bytes;
+    }
     *BYTES.get_or_init(|| detect_last_level_cache_bytes().unwrap_or(32 << 20))
 }
 
@@ -357,10 +361,71 @@ fn detect_last_level_cache_bytes() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Element;
+    use crate::executor::Executor;
     use crate::float::{Bf16, Float, Narrow};
     use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
     use crate::optimizer::{Rule, Step};
     use crate::reference;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// What a test says that the last-level cache has, to calls of its thread.
+        pub static SMALLER_CACHE: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// What is beyond all caches goes past them by calls of the public functions, too, whatever the size of
+    /// this machine's caches: from a place within a cache line to another, serial and parallel.
+    fn beyond_all_caches<T: Element<Compute = T>>() {
+        const OFFSET: usize = 3;
+        let length = FAR_BYTES / size_of::<T>() / 2 + 77;
+        let value = |i: usize| T::from_f64((i as f64 * 0.618).fract() - 0.5);
+        let g: Vec<T> = (0..length).map(value).collect();
+        let x: Vec<T> = (0..length).map(|i| value(i + 7)).collect();
+        let rate = T::from_f64(0.3);
+        let bits = |value: T| Float::to_bits(value);
+        let roots: Vec<u64> = g.iter().map(|&g| bits(reference::signed_sqrt(g))).collect();
+        let pairs = x.iter().zip(&g);
+        let steps: Vec<u64> = pairs.map(|(&x, &g)| bits(reference::descend(x, g, rate))).collect();
+        for &level in Level::available() {
+            for executor in [Executor::new(level), Executor::new(level).serial()] {
+                let check = |expected: &[u64], call: &dyn Fn(&mut [T])| {
+                    let mut out = vec![T::ONE; OFFSET + length + OFFSET];
+                    call(&mut out[OFFSET..][..length]);
+                    let inner = out[OFFSET..].iter().zip(expected);
+                    assert!(
+                        inner.clone().all(|(&out, &expected)| bits(out) == expected),
+                        "{executor:?}"
+                    );
+                    assert!(
+                        out[..OFFSET]
+                            .iter()
+                            .chain(&out[OFFSET + length..])
+                            .all(|&out| out == T::ONE)
+                    );
+                };
+                for cache in [1 << 20, FAR_BYTES] {
+                    SMALLER_CACHE.set(Some(cache));
+                    check(&roots, &|out| executor.signed_sqrt(&g, out));
+                    check(&steps, &|out| executor.descend_into(&x, &g, rate, out));
+                }
+                assert_eq!(WorkingSet::of(FAR_BYTES), WorkingSet::Far);
+                SMALLER_CACHE.set(Some(1 << 20));
+                assert_eq!(WorkingSet::of(FAR_BYTES), WorkingSet::Memory);
+                SMALLER_CACHE.set(None);
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_all_caches_f32() {
+        beyond_all_caches::<f32>();
+    }
+
+    #[test]
+    fn beyond_all_caches_f64() {
+        beyond_all_caches::<f64>();
+    }
 
     /// Applies `operation` as if the slices were each working set, at every length over two of the
     /// widest blocks and every offset within a cache line.

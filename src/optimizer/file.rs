@@ -1,6 +1,6 @@
 //! The state of an optimizer as a safetensors file, by the names of the tensors.
 
-use super::state::{Loaded, LoadedTensor, VERSION, check_kind, checksum_of, invalid};
+use super::state::{Entry, Loaded, VERSION, check_kind, checksum_of, invalid};
 use super::words::{Words, little_endian, read};
 use super::{Momentum, MomentumFormat, Optimizer};
 use crate::element::Element;
@@ -20,6 +20,7 @@ const STEPS_KEY: &str = "rootstep.optimizer.steps";
 const CHECKSUM_KEY: &str = "rootstep.optimizer.checksum";
 
 const LENGTH: &str = ".length";
+const GROUP: &str = ".group";
 const FORMAT: &str = ".format";
 const MOMENTUM: &str = ".momentum";
 const SCALE: &str = ".momentum.scale";
@@ -51,7 +52,8 @@ impl<T: Element> Optimizer<T> {
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Those of the writer; [`io::ErrorKind::InvalidData`], before anything is written, if the names are so many
+    /// or so long that no reader of safetensors would take them (100 MB).
     ///
     /// ```
     /// use rootstep::optimizer::{Optimizer, Rule};
@@ -74,6 +76,14 @@ impl<T: Element> Optimizer<T> {
         let mut header = serde_json::to_vec(&header)?;
         // The data are aligned, as the format recommends.
         header.resize(header.len().next_multiple_of(8), b' ');
+        if header.len() as u64 > MOST_HEADER_BYTES {
+            let problem = format!(
+                "the names of {} tensors make a header of {} bytes; allowed: {MOST_HEADER_BYTES}",
+                self.model.tensors.len(),
+                header.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
         writer.write_all(&(header.len() as u64).to_le_bytes())?;
         writer.write_all(&header)?;
         for Words { bytes, size } in momenta {
@@ -109,6 +119,7 @@ impl<T: Element> Optimizer<T> {
                 data.push((format!("{name}{ending}"), dtype, words));
             }
             metadata.insert(format!("{name}{LENGTH}"), length);
+            metadata.insert(format!("{name}{GROUP}"), tensor.group.to_string());
             metadata.insert(format!("{name}{FORMAT}"), format.to_owned());
         }
         // The largest numbers first, so that all are aligned.
@@ -159,22 +170,23 @@ impl<T: Element> Optimizer<T> {
     /// changed then.
     pub fn read_safetensors(&mut self, mut reader: impl Read) -> Result<(), Error> {
         let header = read_header(&mut reader)?;
-        let text = Text(header.metadata().iter().flatten().collect());
-        let version = text.number(VERSION_KEY)?;
+        let text =
+            Text(header.metadata().iter().flatten().map(|(a, b)| (&a[..], &b[..])).collect());
+        let version = text.parse(VERSION_KEY)?;
         check_kind(version, text.get(ELEMENT_KEY)?, T::NAME)?;
-        let steps = text.number(STEPS_KEY)?;
-        let checksum = if version == 1 { None } else { Some(text.checksum()?) };
+        let steps = text.parse(STEPS_KEY)?;
+        let checksum = if version == 1 { None } else { Some(text.parse(CHECKSUM_KEY)?) };
         let mut data = read_data::<T::Compute>(&header, &mut reader)?;
         let mut tensors = Vec::new();
         for (name, length) in text.lengths() {
-            let length = if length == UNKNOWN { None } else { Some(text.length(name)?) };
+            let key = |ending| format!("{name}{ending}");
+            let length = if length == UNKNOWN { None } else { Some(text.parse(&key(LENGTH))?) };
             let momentum = data.remove(name).unwrap_or(Momentum::None);
-            let format = if version == 1 {
-                momentum.format()
-            } else {
-                text.format(&format!("{name}{FORMAT}"))?
+            let (group, format) = match version {
+                1 => (0, momentum.format()),
+                _ => (text.parse(&key(GROUP))?, text.format(&key(FORMAT))?),
             };
-            tensors.push(LoadedTensor { name: name.to_owned(), length, format, momentum });
+            tensors.push(Entry { name: name.to_owned(), length, group, format, momentum });
         }
         if let Some((name, _)) = data.pop_first() {
             return Err(invalid(format!("the file's metadata has no `{name}{LENGTH}`")));
@@ -283,7 +295,7 @@ fn read_data<C: Float>(
             _ => return Err(invalid(format!("`{name}{SCALE}` has no codes"))),
         }
     }
-    match reader.read(&mut [0]) {
+    match reader.take(1).read_to_end(&mut Vec::new()) {
         Ok(0) => Ok(data),
         Ok(_) => Err(unreadable(&"there is more behind its end")),
         Err(error) => Err(unreadable(&error)),
@@ -291,34 +303,23 @@ fn read_data<C: Float>(
 }
 
 /// The metadata of a file.
-struct Text<'a>(BTreeMap<&'a String, &'a String>);
+struct Text<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Text<'a> {
     fn get(&self, key: &str) -> Result<&'a str, Error> {
-        let text = self.0.get(&key.to_owned()).map(|text| text.as_str());
+        let text = self.0.get(key).copied();
         text.ok_or_else(|| invalid(format!("the file's metadata has no `{key}`")))
     }
 
     fn parse<N: std::str::FromStr>(&self, key: &str) -> Result<N, Error> {
         let text = self.get(key)?;
-        text.parse().map_err(|_| invalid(format!("`{key}` is `{text}`, not a number")))
-    }
-
-    fn number(&self, key: &str) -> Result<u64, Error> {
-        self.parse(key)
-    }
-
-    fn checksum(&self) -> Result<u32, Error> {
-        self.parse(CHECKSUM_KEY)
-    }
-
-    fn length(&self, name: &str) -> Result<usize, Error> {
-        self.parse(&format!("{name}{LENGTH}"))
+        let problem = || format!("`{key}` is `{text}`; allowed: a whole number");
+        text.parse().map_err(|_| invalid(problem()))
     }
 
     /// The names of the tensors, and their lengths as text.
     fn lengths(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0.iter().filter_map(|(key, text)| Some((key.strip_suffix(LENGTH)?, text.as_str())))
+        self.0.iter().filter_map(|(key, text)| Some((key.strip_suffix(LENGTH)?, *text)))
     }
 
     fn format(&self, key: &str) -> Result<Option<MomentumFormat>, Error> {

@@ -88,7 +88,7 @@ impl<T: Element> fmt::Debug for Optimizer<T> {
             .field("executor", &self.executor)
             .field("steps", &self.model.steps)
             .field("tensors", &self.model.tensors.len())
-            .field("elements", &lengths.sum::<usize>())
+            .field("elements", &state::sum(lengths))
             .field("momentum_bytes", &self.momentum_bytes())
             .finish()
     }
@@ -245,7 +245,7 @@ impl<T: Element> Optimizer<T> {
                     NonFinite::Error => return Err(self.non_finite_error(&given, tensor, index)),
                 }
             }
-            (factor, report.clip_factor) = self.clip(inspection.norm)?;
+            (factor, report.clip_factor) = self.clip(&inspection)?;
         }
         self.update(given, factor)?;
         Ok(report)
@@ -278,24 +278,24 @@ impl<T: Element> Optimizer<T> {
         }
     }
 
-    /// What gradients of this norm are multiplied by in all, and what clipping has of that.
-    fn clip(&self, norm: f64) -> Result<(f64, f64), Error> {
-        let (scale, scaled) = (self.gradient_scale, norm * self.gradient_scale);
+    /// What the gradients are multiplied by in all, and what clipping has of that.
+    fn clip(&self, inspection: &Inspection) -> Result<(f64, f64), Error> {
+        let (norm, scale) = (inspection.norm, self.gradient_scale);
+        let scaled = norm * scale;
         let Some(limit) = self.clip_norm.filter(|&limit| scaled > limit || scaled.is_nan()) else {
             return Ok((scale, 1.0));
         };
-        // A norm of NaN makes the factor NaN.
-        let (factor, clip) = if scaled == f64::INFINITY && norm.is_finite() {
+        // Where the scaled norm is beyond the numbers, or so far above the limit that their quotient is subnormal,
+        // the scale is left out of it. A norm of NaN makes the factor NaN.
+        let (factor, clip) = if limit / scaled < f64::MIN_POSITIVE {
             (limit / norm, limit / norm / scale)
         } else {
             (scale * (limit / scaled), limit / scaled)
         };
-        if norm.is_finite() && T::Compute::from_f64(factor) == T::Compute::default() {
-            let least = T::Compute::from_bits(1).to_f64() * norm;
-            let allowed = format!(
-                "{least:e} or more for gradients whose norm is {norm:e}, or their factor is 0 in {}",
-                T::Compute::NAME
-            );
+        if inspection.is_finite() && T::Compute::from_f64(factor) == T::Compute::default() {
+            let (norm, element) = (format!("{norm:e}"), T::Compute::NAME);
+            let allowed =
+                format!("more for gradients whose norm is {norm}: their factor is 0 in {element}");
             return Err(Error::invalid("the limit of the norm", format!("{limit:e}"), allowed));
         }
         Ok((factor, clip))
@@ -315,19 +315,18 @@ impl<T: Element> Optimizer<T> {
                 let rule = groups[tensor.group].scaled(rate_factor);
                 let begins = tensor.begins(&rule);
                 // The momentum that begins is the tensor's only after the step.
-                let new =
-                    if begins { Momentum::new(&rule, parameters.len()) } else { Momentum::None };
+                let new = begins.then(|| Momentum::new(&rule, parameters.len()));
                 let step = rule.step(begins, factor, clip_value);
-                stepping.push((step, parameters, gradient, &mut tensor.momentum, begins, new));
+                stepping.push((step, parameters, gradient, &mut tensor.momentum, new));
             }
         }
-        let steps = stepping.iter_mut().map(|(step, parameters, gradient, own, begins, new)| {
-            let momentum = if *begins { new.as_mut() } else { own.as_mut() };
+        let steps = stepping.iter_mut().map(|(step, parameters, gradient, own, new)| {
+            let momentum = new.as_mut().map_or_else(|| own.as_mut(), Momentum::as_mut);
             TensorStep::new(*step, parameters, gradient, momentum)
         });
         self.executor.step_all(&mut steps.collect::<Vec<_>>())?;
-        for (.., own, begins, new) in stepping {
-            if begins {
+        for (.., own, new) in stepping {
+            if let Some(new) = new {
                 *own = new;
             }
         }
@@ -366,7 +365,8 @@ impl<T: Element> Optimizer<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if there is no such group, or if the tensors of this optimizer have names.
+    /// [`Error::InvalidSetting`] if there is no such group, if the tensors of this optimizer have names, or if its
+    /// groups name tensors by their indices and there was no step yet to tell how many there are.
     ///
     /// ```
     /// use rootstep::optimizer::{Optimizer, Rule};
@@ -448,10 +448,13 @@ impl<T: Element> Optimizer<T> {
             }));
         };
         if let Err(problem) = momentum.check(&self.groups[own.group], own.length) {
-            return Err(invalid(format!("the tensor {problem}")));
+            return Err(invalid(format!("it {problem}")));
         }
-        if !matches!(momentum, Momentum::None) {
-            own.length = Some(momentum.len());
+        match &momentum {
+            // Before the first step the length is known of momentum alone.
+            Momentum::None if self.model.steps == 0 => own.length = None,
+            Momentum::None => {}
+            momentum => own.length = Some(momentum.len()),
         }
         Ok(std::mem::replace(&mut own.momentum, momentum))
     }
@@ -472,10 +475,12 @@ impl<T: Element> Optimizer<T> {
         State::save(T::NAME, &self.model, &self.groups)
     }
 
-    /// Goes on from a saved state. The rules are not part of it: build the optimizer as before. Tensors go by
-    /// their names if they have [any](Builder::with_names), else by their indices.
+    /// Goes on from a saved state. The rules are not part of it: build the optimizer as before, with the rules
+    /// that were [set](Self::set_rule) since. Tensors go by their names if they have
+    /// [any](Builder::with_names), else by their indices; those that had joined an optimizer without names join
+    /// this one, in the groups that they were in.
     ///
-    /// The state of an optimizer before its first step makes this one begin anew.
+    /// The state of an optimizer before its first step makes this one begin anew, with the tensors that it has.
     ///
     /// # Errors
     ///

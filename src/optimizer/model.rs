@@ -77,6 +77,11 @@ impl<C: Float> Model<C> {
             let allowed = "a name, since the tensors of this optimizer have names";
             return Err(Error::invalid("the name of the new tensor", "missing", allowed));
         }
+        if !self.is_known() && self.least() > 0 {
+            let allowed =
+                format!("behind the {} that the groups name, after a first step", self.least());
+            return Err(Error::invalid("the place of the new tensor", 0, allowed));
+        }
         self.tensors.push(Tensor { group, length: None, momentum: Momentum::None });
         Ok(self.tensors.len() - 1)
     }
@@ -137,9 +142,11 @@ impl<C: Float> Model<C> {
     pub(super) fn check_lengths<T>(&self, given: &[Given<'_, T>]) -> Result<(), Error> {
         for Given { tensor, parameters, gradient } in given {
             let (tensor, parameters) = (*tensor, parameters.len());
-            let gradient = gradient.map_or(parameters, <[T]>::len);
+            let gradient = gradient.map(<[T]>::len);
             let expected = self.tensors.get(tensor).and_then(|tensor| tensor.length);
-            if parameters != gradient || expected.is_some_and(|expected| parameters != expected) {
+            if gradient.is_some_and(|gradient| parameters != gradient)
+                || expected.is_some_and(|expected| parameters != expected)
+            {
                 let name = self.name(tensor).map(str::to_owned);
                 return Err(Error::TensorLength { tensor, name, parameters, gradient, expected });
             }

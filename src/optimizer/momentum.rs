@@ -93,15 +93,13 @@ impl<C: Float> Momentum<C> {
         check_format::<C>(self.format(), rule)?;
         let found = self.len();
         if let Some(length) = length.filter(|&length| length != found) {
-            return Err(format!(
-                "has a momentum of {found} elements; allowed: {length}, as it has"
-            ));
+            return Err(format!("has {found} elements of momentum; allowed: {length}"));
         }
         match self {
             Self::Int8 { scales, .. } if scales.len() != found.div_ceil(INT8_BLOCK) => {
                 let (scales, blocks) = (scales.len(), found.div_ceil(INT8_BLOCK));
                 Err(format!(
-                    "has {scales} scales; allowed: {blocks}, one for each block of {INT8_BLOCK}"
+                    "has {scales} scales of momentum; allowed: {blocks}, one for each {INT8_BLOCK} elements"
                 ))
             }
             _ => Ok(()),
@@ -124,7 +122,8 @@ pub(super) fn check_format<C: Float>(
         Some(MomentumFormat::Bf16) => "bf16",
         Some(MomentumFormat::Int8) => "int8",
     };
-    Err(format!("has {} momentum; allowed: {}, as its rule says", name(given), name(own)))
+    let allowed = own.map_or("none", |own| name(Some(own)));
+    Err(format!("has {} momentum; allowed: {allowed}, as its rule says", name(given)))
 }
 
 /// The first elements alone: there may be millions.

@@ -42,7 +42,8 @@ struct PlateauState {
 
 impl Plateau {
     /// Starts at `rate`, and multiplies it by `factor` after more than `patience` losses in a row that
-    /// are not lower than the lowest by at least 0.01%.
+    /// are not lower than the lowest by at least 0.01%. (As in PyTorch, a rate that would fall by less than 1e-8
+    /// stays.)
     ///
     /// # Errors
     ///
@@ -65,12 +66,15 @@ impl Plateau {
     }
 
     fn checked(self) -> Result<Self, Error> {
-        let PlateauState { rate, factor, threshold, lowest_rate, .. } = self.0;
+        let PlateauState { rate, factor, threshold, lowest_rate, best, .. } = self.0;
         positive::<f64>("the learning rate", rate)?;
         if !(factor > 0.0 && factor < 1.0) {
             return Err(Error::invalid("the factor of a plateau", factor, "above 0 and below 1"));
         }
         below_one::<f64>("the threshold of a plateau", threshold)?;
+        if best.is_nan() {
+            return Err(Error::invalid("the lowest loss of a plateau", best, "any number but NaN"));
+        }
         if !(0.0..=rate).contains(&lowest_rate) {
             let allowed = format!("0 to {rate}, the learning rate");
             return Err(Error::invalid("the lowest rate of a plateau", lowest_rate, allowed));

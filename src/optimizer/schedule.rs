@@ -438,7 +438,19 @@ impl From<Schedule> for Parts {
 
 /// `rate * factor^power`. Where that overflows, it is the largest number; a rate of 0 stays 0.
 fn scaled(rate: f64, factor: f64, power: u64) -> f64 {
-    if rate == 0.0 { 0.0 } else { (rate * libm::pow(factor, power as f64)).min(f64::MAX) }
+    if rate == 0.0 {
+        return 0.0;
+    }
+    let power = power as f64;
+    let whole = libm::pow(factor, power);
+    // Where the power alone is beyond the numbers, its product with the rate may not be.
+    let scaled = if whole.is_normal() {
+        rate * whole
+    } else {
+        let half = libm::pow(factor, power / 2.0);
+        rate * half * half
+    };
+    scaled.min(f64::MAX)
 }
 
 /// From `from` at position 0 to `to` at position 1 and behind it.

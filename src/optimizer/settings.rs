@@ -69,7 +69,8 @@ impl<T: Element> Optimizer<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if it is not finite, or below 0. Nothing is changed then.
+    /// [`Error::InvalidSetting`] if it is not finite, or below 0, or if its product with the
+    /// [factor](Self::set_learning_rate_factor) of all is not finite. Nothing is changed then.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
         setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
         check_scaled::<T>(&Rule::sgd(learning_rate), self.rate_factor)?;
@@ -83,7 +84,7 @@ impl<T: Element> Optimizer<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if it is not finite, or below 0, or if there is no such group.
+    /// As for [`set_learning_rate`](Self::set_learning_rate), and if there is no such group.
     pub fn set_group_learning_rate(
         &mut self,
         group: usize,
@@ -138,7 +139,7 @@ impl<T: Element> Optimizer<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSetting`] if it is not finite, or not above 0.
+    /// [`Error::InvalidSetting`] if it is not finite, or not above 0. Nothing is changed then.
     pub fn set_gradient_scale(&mut self, gradient_scale: f64) -> Result<(), Error> {
         setting::positive::<T::Compute>("the gradient scale", gradient_scale)?;
         self.gradient_scale = gradient_scale;

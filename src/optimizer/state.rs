@@ -63,6 +63,9 @@ struct SavedTensor {
     #[cfg_attr(feature = "serde", serde(default))]
     name: Option<String>,
     length: Option<usize>,
+    /// Of its rule. Version 1 has none.
+    #[cfg_attr(feature = "serde", serde(default))]
+    group: usize,
     /// That of the rule; none if that has no momentum. Version 1 has none, for that of the momentum.
     #[cfg_attr(feature = "serde", serde(default))]
     format: Option<MomentumFormat>,
@@ -124,26 +127,31 @@ impl fmt::Debug for State {
             .field("element", &self.element)
             .field("steps", &self.steps)
             .field("tensors", &self.tensors.len())
-            .field(
-                "elements",
-                &self.tensors.iter().filter_map(|tensor| tensor.length).sum::<usize>(),
-            )
+            .field("elements", &sum(self.tensors.iter().filter_map(|tensor| tensor.length)))
             .finish_non_exhaustive()
     }
+}
+
+/// The sum of lengths, of which a file may say anything.
+pub(super) fn sum(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.fold(0, usize::saturating_add)
 }
 
 /// What was read from a state or a file, before it is taken.
 pub(super) struct Loaded<C> {
     pub(super) steps: u64,
-    pub(super) tensors: Vec<LoadedTensor<C>>,
+    pub(super) tensors: Vec<Entry<Momentum<C>>>,
 }
 
-pub(super) struct LoadedTensor<C> {
+/// All that is known of a tensor, in the form of files; `M` is its momentum, or refers to it.
+pub(super) struct Entry<M> {
     pub(super) name: String,
     pub(super) length: Option<usize>,
-    /// That of the rule that it was saved with.
+    /// The index of the rule that it was saved with.
+    pub(super) group: usize,
+    /// That of this rule.
     pub(super) format: Option<MomentumFormat>,
-    pub(super) momentum: Momentum<C>,
+    pub(super) momentum: M,
 }
 
 pub(super) fn invalid(problem: String) -> Error {
@@ -166,6 +174,7 @@ impl State {
         let tensor = |(i, tensor): (usize, &Tensor<C>)| SavedTensor {
             name: Some(model.file_name(i)),
             length: tensor.length,
+            group: tensor.group,
             format: rules[tensor.group].format::<C>(),
             momentum: SavedMomentum::of(&tensor.momentum),
         };
@@ -190,7 +199,7 @@ impl State {
                     .map_err(|problem| invalid(format!("tensor `{name}` {problem}")))?,
             };
             let format = if self.version == 1 { momentum.format() } else { saved.format };
-            Ok(LoadedTensor { name, length: saved.length, format, momentum })
+            Ok(Entry { name, length: saved.length, group: saved.group, format, momentum })
         };
         let tensors = self.tensors.iter().enumerate().map(tensor).collect::<Result<_, Error>>()?;
         let loaded = Loaded { steps: self.steps, tensors };
@@ -209,9 +218,10 @@ impl<C: Float> Loaded<C> {
         saved: Option<u32>,
         element: &str,
     ) -> Result<(), Error> {
-        let tensors = self.tensors.iter().map(|tensor| Summed {
+        let tensors = self.tensors.iter().map(|tensor| Entry {
             name: tensor.name.clone(),
             length: tensor.length,
+            group: tensor.group,
             format: tensor.format,
             momentum: &tensor.momentum,
         });
@@ -235,29 +245,38 @@ impl<C: Float> Loaded<C> {
             model.tensors.iter_mut().for_each(|tensor| tensor.momentum = Momentum::None);
             return Ok(());
         }
+        let is_known = model.is_known();
         let loaded = self.in_order_of(model)?;
         let mut tensors = Vec::with_capacity(loaded.len());
-        for (i, LoadedTensor { name, length, format, momentum }) in loaded.into_iter().enumerate() {
-            let group = model.group(i);
+        for (i, Entry { name, length, group, format, momentum }) in loaded.into_iter().enumerate() {
             let wrong = |problem| invalid(format!("tensor `{name}` {problem}"));
+            // A tensor that had joined an optimizer without names is in the group that it was in.
+            let group = if is_known || i < model.least() { model.group(i) } else { group };
+            let Some(rule) = rules.get(group) else {
+                let problem = format!("is in group {group}; allowed: 0 to {}", rules.len() - 1);
+                return Err(wrong(problem));
+            };
             let own = model.tensors.get(i).and_then(|tensor| tensor.length);
             if let (Some(own), Some(length)) = (own, length)
                 && own != length
             {
-                return Err(wrong(format!(
-                    "has {length} elements; allowed: {own}, as the model's"
-                )));
+                let problem = format!("has {length} elements; allowed: {own}, as the model's");
+                return Err(wrong(problem));
             }
-            check_format::<C>(format, &rules[group]).map_err(wrong)?;
-            momentum.check(&rules[group], length).map_err(wrong)?;
-            tensors.push(Tensor { group, length: length.or(own), momentum });
+            let length = length.or(own);
+            if length.is_none() && !matches!(momentum, Momentum::None) {
+                return Err(wrong("has a momentum and no length".to_owned()));
+            }
+            check_format::<C>(format, rule).map_err(wrong)?;
+            momentum.check(rule, length).map_err(wrong)?;
+            tensors.push(Tensor { group, length, momentum });
         }
         (model.steps, model.tensors) = (self.steps, tensors);
         Ok(())
     }
 
     /// Its tensors in the order of the model's.
-    fn in_order_of(&mut self, model: &Model<C>) -> Result<Vec<LoadedTensor<C>>, Error> {
+    fn in_order_of(&mut self, model: &Model<C>) -> Result<Vec<Entry<Momentum<C>>>, Error> {
         let mut loaded = HashMap::with_capacity(self.tensors.len());
         for tensor in self.tensors.drain(..) {
             if let Some(twice) = loaded.insert(tensor.name.clone(), tensor) {
@@ -265,7 +284,7 @@ impl<C: Float> Loaded<C> {
             }
         }
         let count = if model.is_known() { model.tensors.len() } else { loaded.len() };
-        if loaded.len() != count || count < model.least() {
+        if loaded.len() != count || !model.is_known() && count < model.least() {
             let allowed = if model.is_known() {
                 format!("{count}, as the model has")
             } else {
@@ -288,21 +307,13 @@ impl<C: Float> Loaded<C> {
     }
 }
 
-/// What the checksum of a tensor is taken of.
-#[cfg(any(feature = "serde", feature = "safetensors"))]
-struct Summed<'a, C> {
-    name: String,
-    length: Option<usize>,
-    format: Option<MomentumFormat>,
-    momentum: &'a Momentum<C>,
-}
-
 /// The checksum of the state of a model.
 #[cfg(any(feature = "serde", feature = "safetensors"))]
 pub(super) fn checksum_of<C: Float>(element: &str, model: &Model<C>, rules: &[Rule]) -> u32 {
-    let tensors = model.tensors.iter().enumerate().map(|(i, tensor)| Summed {
+    let tensors = model.tensors.iter().enumerate().map(|(i, tensor)| Entry {
         name: model.file_name(i),
         length: tensor.length,
+        group: tensor.group,
         format: rules[tensor.group].format::<C>(),
         momentum: &tensor.momentum,
     });
@@ -312,16 +323,17 @@ pub(super) fn checksum_of<C: Float>(element: &str, model: &Model<C>, rules: &[Ru
 /// CRC-32 of everything, numbers in little-endian order, in an order that does not depend on that of the
 /// tensors.
 #[cfg(any(feature = "serde", feature = "safetensors"))]
-fn checksum<C: Float>(element: &str, steps: u64, mut tensors: Vec<Summed<'_, C>>) -> u32 {
+fn checksum<C: Float>(element: &str, steps: u64, mut tensors: Vec<Entry<&Momentum<C>>>) -> u32 {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(element.as_bytes());
     hasher.update(&steps.to_le_bytes());
-    for Summed { name, length, format, momentum } in tensors {
+    for Entry { name, length, group, format, momentum } in tensors {
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
         // No slice is so long.
         hasher.update(&length.map_or(u64::MAX, |length| length as u64).to_le_bytes());
+        hasher.update(&(group as u64).to_le_bytes());
         hasher.update(&[match format {
             None => 0,
             Some(MomentumFormat::Full) => 1,

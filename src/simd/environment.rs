@@ -80,7 +80,7 @@ mod control {
         // register, so no reserved bit is set. The compiler takes the environment for the default one: that
         // is made true, or what it was before.
         unsafe {
-            asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack, readonly));
+            asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack));
         }
     }
 

@@ -173,15 +173,27 @@ fn tensors_that_join() {
             assert!(again.restore(&state).is_err());
             add(&mut again, "c", 0).unwrap();
             add(&mut again, "d", 1).unwrap();
-        } else {
-            // Without names the groups say which rule a tensor follows.
-            again.step(&mut parameters[..2], &[[4.0], [1.0]]).unwrap();
-            add(&mut again, "c", 0).unwrap();
-            add(&mut again, "d", 1).unwrap();
         }
+        // Those that had joined an optimizer without names join this one, each in its group.
         again.restore(&state).unwrap();
         assert_eq!(again.state(), state);
+        let mut copy = parameters.clone();
+        let gradients = [[4.0], [1.0], [4.0], [1.0]];
+        optimizer.step(&mut parameters, &gradients).unwrap();
+        again.step(&mut copy, &gradients).unwrap();
+        assert_eq!(copy, parameters);
     }
+    // The groups name tensors that are not there yet: which one the new one is, nobody knows.
+    let mut early = builder().build().unwrap();
+    assert!(early.add_tensor(0).is_err());
+    // Without groups it is the first, and its state is taken back.
+    let mut early = Optimizer::<f32>::builder(rule).build().unwrap();
+    assert_eq!((early.add_tensor(0), early.add_tensor(0)), (Ok(0), Ok(1)));
+    let state = early.state();
+    early.restore(&state).unwrap();
+    let mut again = Optimizer::<f32>::builder(rule).build().unwrap();
+    again.restore(&state).unwrap();
+    assert_eq!((again.state(), again.tensors()), (state, 2));
     assert_eq!((by_name.find("d"), by_name.name(3), by_name.find("e")), (Some(3), Some("d"), None));
     assert_eq!((by_index.find("0"), by_index.name(0)), (None, None));
 }
@@ -306,6 +318,32 @@ fn momentum_from_elsewhere() {
         second.step(&mut anew, &gradients[..1]).unwrap();
         build().step(&mut parameters, &gradients[..1]).unwrap();
         assert!(parameters[0].iter().zip(&anew[0]).all(|(&a, &b)| same(a, b)), "{format:?}");
+    }
+}
+
+/// Whatever an optimizer remembers before its first step, it takes back.
+#[test]
+fn the_state_before_the_first_step() {
+    for format in FORMATS {
+        let rule = Rule::powerstep(0.1).with_momentum_format(format);
+        let build = || Optimizer::<f32>::builder(rule).with_names(["w", "b"]).build().unwrap();
+        let mut optimizer = build();
+        optimizer.replace_momentum(1, Momentum::new(&rule, 200)).unwrap();
+        let mut again = build();
+        again.restore(&optimizer.state()).unwrap();
+        assert_eq!((again.state(), again.steps()), (optimizer.state(), 0));
+        assert_eq!(again.momentum(1), optimizer.momentum(1));
+        // It knows the length, and is not to begin anew.
+        assert!(again.step(&mut [[1.0], [2.0]], &[[1.0], [2.0]]).is_err());
+        let (mut parameters, gradients) =
+            ([vec![1.0], vec![2.0; 200]], [vec![1.0], vec![2.0; 200]]);
+        again.step(&mut parameters, &gradients).unwrap();
+        let dampened = rule.with_dampening(0.5);
+        let mut other = Optimizer::<f32>::builder(dampened).with_names(["w", "b"]).build().unwrap();
+        other.replace_momentum(1, Momentum::new(&dampened, 200)).unwrap();
+        let mut dampened = [vec![1.0], vec![2.0; 200]];
+        other.step(&mut dampened, &gradients).unwrap();
+        assert!(dampened[0] == parameters[0] && dampened[1] != parameters[1]);
     }
 }
 

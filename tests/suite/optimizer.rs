@@ -340,18 +340,33 @@ fn clipping_by_norm_far_above_the_limit() {
         let mut parameters = [[1.0, 2.0]];
         let error = optimizer.step(&mut parameters, &[[3e37, -4e37]]).unwrap_err();
         let norm = rootstep::inspect(&[[3e37_f32, -4e37]]).norm;
-        let least = f64::from(f32::from_bits(1)) * norm;
         assert_eq!(
             error.to_string(),
             format!(
-                "the limit of the norm is 1e-10; allowed: {least:e} or more for gradients whose norm is \
-                 {norm:e}, or their factor is 0 in f32"
+                "the limit of the norm is 1e-10; allowed: more for gradients whose norm is {norm:e}: their \
+                 factor is 0 in f32"
             )
         );
         assert_eq!(
             (parameters, optimizer.steps(), optimizer.momentum_bytes()),
             ([[1.0, 2.0]], 0, 0)
         );
+        // A norm beyond the numbers, of gradients that are not.
+        let builder = Optimizer::<f64>::builder(Rule::powerstep(1.0)).with_executor(executor);
+        let mut optimizer = builder.with_clip_norm(1.0).build().unwrap();
+        let error = optimizer.step(&mut [[1.0, 2.0]], &[[f64::MAX; 2]]).unwrap_err().to_string();
+        let message = "the limit of the norm is 1e0; allowed: more for gradients whose norm is inf: their \
+                       factor is 0 in f64";
+        assert_eq!((&error[..], optimizer.momentum_bytes()), (message, 0));
+        // The limit is so far below the scaled norm that their quotient would be lost.
+        let common = Common { gradient_scale: 1e300, clip_value: None };
+        for limit in [1e-20, 1e-15] {
+            let builder = self::builder::<f64>(Rule::sgd(1.0), common, executor);
+            let mut optimizer = builder.with_clip_norm(limit).build().unwrap();
+            let mut parameters = [[0.0, 0.0]];
+            optimizer.step(&mut parameters, &[[3e5, -4e5]]).unwrap();
+            assert_eq!(parameters, [[-3e5 * (limit / 5e5), 4e5 * (limit / 5e5)]]);
+        }
         // With a limit that is allowed it goes on.
         let builder = Optimizer::<f32>::builder(Rule::sgd(1.0)).with_clip_norm(1e-5);
         let mut optimizer = builder.with_executor(executor).build().unwrap();
@@ -442,7 +457,7 @@ fn shapes() {
         &[5],
         &[5],
         &format!(
-            "there are 1 tensors of parameters and 1 gradients; {same_number}, 2 or more, which the groups name"
+            "there are 1 tensors of parameters and 1 gradients; {same_number}, 2 or more since the groups name them"
         ),
     );
     refused(

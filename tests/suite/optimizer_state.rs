@@ -318,6 +318,41 @@ fn writers_that_fail() {
     }
 }
 
+/// A file that nobody could read is not begun.
+#[test]
+fn headers_beyond_all_readers() {
+    let names = (0..40).map(|i| i.to_string().repeat(500_000));
+    let optimizer = Optimizer::<f32>::builder(Rule::sgd(0.1)).with_names(names).build().unwrap();
+    let mut file = Vec::new();
+    let error = optimizer.write_safetensors(&mut file).unwrap_err();
+    assert_eq!((error.kind(), file.len()), (io::ErrorKind::InvalidData, 0));
+    assert!(error.to_string().ends_with("bytes; allowed: 100000000"), "{error}");
+}
+
+/// A reader that is interrupted before each piece that it gives.
+struct Interrupted<'a>(&'a [u8], bool);
+
+impl io::Read for Interrupted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.1 = !self.1;
+        if self.1 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let piece = buffer.len().min(7);
+        io::Read::read(&mut self.0, &mut buffer[..piece])
+    }
+}
+
+#[test]
+fn readers_that_are_interrupted() {
+    for rule in rules() {
+        let file = file_of(rule);
+        let mut optimizer = build::<f32>(rule);
+        optimizer.read_safetensors(Interrupted(&file, false)).unwrap();
+        assert_eq!(optimizer.steps(), 2);
+    }
+}
+
 /// What was there stays, if the new file can't be written; no other file is left behind.
 #[test]
 fn saving_replaces_whole_files() {
@@ -375,14 +410,14 @@ fn files_of_other_versions_and_types() {
         ("3", "it is of version 3; allowed: 1 to 2"),
         ("0", "it is of version 0; allowed: 1 to 2"),
         ("18446744073709551615", "it is of version 18446744073709551615; allowed: 1 to 2"),
-        ("two", "`rootstep.optimizer.version` is `two`, not a number"),
+        ("two", "`rootstep.optimizer.version` is `two`; allowed: a whole number"),
     ] {
         assert_eq!(refused(full, &[(version, other)], &[]), problem);
     }
     let problem = refused(full, &[("weight.format", "f16")], &[]);
     assert_eq!(problem, "`weight.format` is `f16`; allowed: none, full, bf16, int8");
     let problem = refused(full, &[("weight.length", "-1")], &[]);
-    assert_eq!(problem, "`weight.length` is `-1`, not a number");
+    assert_eq!(problem, "`weight.length` is `-1`; allowed: a whole number");
     let problem = refused(full, &[("rootstep.optimizer.steps", "7")], &[]);
     assert!(problem.starts_with("it is damaged: its checksum is "), "{problem}");
     let problem = refused(full, &[], &[("weight.momentum", Dtype::I32)]);
@@ -519,11 +554,11 @@ fn states_that_do_not_fit() {
     );
     assert_eq!(
         problem(int8, "\"scales\":[", "\"scales\":[7,"),
-        "tensor `0` has 4 scales; allowed: 3, one for each block of 128"
+        "tensor `0` has 4 scales of momentum; allowed: 3, one for each 128 elements"
     );
     assert_eq!(
         problem(full, "\"F32\":[", "\"F32\":[7,"),
-        "tensor `0` has a momentum of 301 elements; allowed: 300, as it has"
+        "tensor `0` has 301 elements of momentum; allowed: 300"
     );
     // The third has no momentum, so that only the optimizer knows its length.
     assert_eq!(
@@ -540,6 +575,23 @@ fn states_that_do_not_fit() {
             format!("it has {count} tensors; allowed: 3, as the model has")
         );
     }
+    // A momentum whose length nobody says.
+    let bare = r#"{"version":1,"element":"f32","steps":3,"tensors":[{"length":null,"momentum":{"F32":[0,0]}}]}"#;
+    let bare: State = serde_json::from_str(bare).unwrap();
+    let mut new = Optimizer::<f32>::builder(full).build().unwrap();
+    let error = new.restore(&bare).unwrap_err().to_string();
+    assert!(error.ends_with(": tensor `0` has a momentum and no length"), "{error}");
+    new.step(&mut [[1.0; 3]], &[[1.0; 3]]).unwrap();
+    let error = new.restore(&bare).unwrap_err().to_string();
+    assert!(error.ends_with(": tensor `0` has 2 elements of momentum; allowed: 3"), "{error}");
+    // Lengths beyond all memory have a text, too.
+    let long = r#"{"version":1,"element":"f32","steps":3,"tensors":[{"length":18446744073709551615,"momentum":null},
+        {"length":1,"momentum":null}]}"#;
+    let long: State = serde_json::from_str(long).unwrap();
+    assert!(format!("{long:?}").contains("elements: 18446744073709551615"));
+    let mut plain = Optimizer::<f32>::builder(Rule::sgd(0.1)).build().unwrap();
+    plain.restore(&long).unwrap();
+    assert!(format!("{plain:?}").contains("elements: 18446744073709551615"));
     // A tensor with steps but without momentum, in a version that knew none such.
     let lost = changed(full, "\"momentum\":{\"F32\":[]}", "\"momentum\":null");
     assert_eq!(refused(full, &lost), "tensor `1` has no momentum; allowed: f32, as its rule says");

@@ -107,7 +107,9 @@ impl Journal {
             return Err(failed("it is not a regular file"));
         }
         lock(&file).map_err(|error| match error {
-            TryLockError::WouldBlock => failed("another process is using it"),
+            TryLockError::WouldBlock => {
+                failed("it is in use, by another process or by another search of this one")
+            }
             TryLockError::Error(error) => io(error),
         })?;
         let mut text = Vec::new();

@@ -105,7 +105,7 @@ fn between(start: f64, end: f64, share: f64) -> f64 {
 
 /// A step of a [`RangeTest`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RangePoint {
     /// The learning rate.
@@ -122,7 +122,7 @@ pub struct RangePoint {
 /// five, where the loss explodes, suggest nothing. Nor does a loss that never falls: a fall of less than
 /// 16 [epsilons](f64::EPSILON) of the loss is one of rounding, and none.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RangeTestResult {
     points: Vec<RangePoint>,
     diverged: bool,

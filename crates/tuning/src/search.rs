@@ -102,7 +102,7 @@ pub struct Search<'a> {
 /// [`SearchResults::failures`] names all fits that failed, and what went wrong.
 ///
 /// By any of them a candidate whose mean is not finite ranks last and is never the best, and of
-/// candidates that tie the first one without failures is.
+/// candidates that tie the first one without failures is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnFailure {
@@ -227,7 +227,9 @@ impl<'a> Search<'a> {
     /// good it is on the rows that it is given, by each of the metrics.
     ///
     /// With the feature `rayon` they run on the threads of the current pool. The result depends on what
-    /// they return alone, not on the threads or their order.
+    /// they return alone, not on the threads or their order. In a process that was forked after a search they run
+    /// on the calling thread, as where there can be no threads; a process must not fork between the first use
+    /// of a rayon pool and its first search.
     ///
     /// # Errors
     ///

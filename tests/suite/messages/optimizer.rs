@@ -170,18 +170,33 @@ fn tensors() {
              by their indices",
         ),
         (
+            of(optimizer.step_with_missing(&mut model(&[2, 4]), &[None, Some([1.0; 3])])),
+            "tensor 1 has 4 parameters and a gradient of 3 elements; allowed: the same number, 3 as before",
+        ),
+        (
+            of(optimizer.step_with_missing(&mut model(&[2, 4]), &[None::<[f32; 4]>, None])),
+            "tensor 1 has 4 parameters; allowed: the same number, 3 as before",
+        ),
+        (
+            of(Optimizer::<f32>::builder(Rule::sgd(0.1))
+                .with_group(Rule::sgd(0.2), [1])
+                .build()
+                .unwrap()
+                .add_tensor(0)),
+            "the place of the new tensor is 0; allowed: behind the 2 that the groups name, after a first step",
+        ),
+        (
             of(named().add_tensor(0)),
             "the name of the new tensor is missing; allowed: a name, since the tensors of this optimizer \
              have names",
         ),
         (
             of(optimizer.replace_momentum(0, Momentum::Full(vec![1.0; 5]))),
-            "the momentum of tensor 0 does not fit: the tensor has a momentum of 5 elements; allowed: 2, \
-             as it has",
+            "the momentum of tensor 0 does not fit: it has 5 elements of momentum; allowed: 2",
         ),
         (
             of(named().replace_momentum(1, Momentum::Bf16(vec![0; 5]))),
-            "the momentum of tensor 1 (`bias`) does not fit: the tensor has bf16 momentum; allowed: f32, \
+            "the momentum of tensor 1 (`bias`) does not fit: it has bf16 momentum; allowed: f32, \
              as its rule says",
         ),
         (
