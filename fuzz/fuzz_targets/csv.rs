@@ -10,12 +10,12 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let zero = data.iter().position(|&byte| byte == 0);
     let (label, text) =
         zero.map_or((None, data), |at| (std::str::from_utf8(&data[..at]).ok(), &data[at + 1..]));
-    let Ok(data) = read(text, "table", label) else {
+    let Ok(data) = read(text, "table", label, b',') else {
         return;
     };
     check(&data);
     let written = written(&data);
-    let again = read(&written[..], "table", None).expect("what was taken is valid");
+    let again = read(&written, "table", None, b',').expect("what was taken is valid");
     check(&again);
     assert_eq!(again.features, data.features);
     assert_eq!((again.classes, again.class_names), (data.classes, data.class_names));
