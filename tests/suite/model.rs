@@ -139,6 +139,22 @@ fn a_step_of_no_tensors() {
     assert!(problem.ends_with("it has 0 tensors; allowed: 2, as the model has"), "{problem}");
 }
 
+/// A first step that is not taken, or is an error, leaves all open: how many tensors there are, and how long they are.
+#[test]
+fn a_first_step_that_is_not_taken() {
+    for policy in [NonFinite::Skip, NonFinite::Error] {
+        let builder = Optimizer::<f32>::builder(Rule::powerstep(1.0)).with_non_finite(policy);
+        let mut optimizer = builder.build().unwrap();
+        let before = optimizer.state();
+        let result = optimizer.step(&mut [[1.0; 3], [2.0; 3]], &[[f32::NAN; 3]; 2]);
+        assert!(result.map_or(true, |report| !report.taken));
+        assert_eq!((optimizer.tensors(), optimizer.state()), (0, before));
+        let mut parameters = [[1.0]];
+        optimizer.step(&mut parameters, &[[4.0]]).unwrap();
+        assert_eq!((parameters, optimizer.tensors()), ([[-1.0]], 1));
+    }
+}
+
 #[test]
 fn tensors_that_join() {
     let rule = Rule::powerstep(0.1).with_dampening(0.5);

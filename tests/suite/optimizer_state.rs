@@ -242,6 +242,25 @@ fn flipped_bits_of_json() {
     }
 }
 
+/// Names are part of what the checksum is of: a file in which two tensors of one length have changed names is refused.
+#[test]
+fn names_that_change_places() {
+    let rule = rules()[0];
+    let build = || Optimizer::<f32>::builder(rule).with_names(["aa", "bb"]).build().unwrap();
+    let mut optimizer = build();
+    optimizer.step(&mut [[1.0; 9], [2.0; 9]], &[[3.0; 9], [4.0; 9]]).unwrap();
+    let swapped = |text: &str| text.replace("aa", "cc").replace("bb", "aa").replace("cc", "bb");
+    let text = serde_json::to_string(&optimizer.state()).unwrap();
+    let error = build().restore(&serde_json::from_str(&swapped(&text)).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("it is damaged: "), "{error}");
+    let mut file = file(&optimizer);
+    let end = file.len() - 2 * 9 * 4;
+    let header = swapped(std::str::from_utf8(&file[8..end]).unwrap());
+    file[8..end].copy_from_slice(header.as_bytes());
+    let error = build().read_safetensors(&file[..]).unwrap_err();
+    assert!(error.to_string().contains("it is damaged: "), "{error}");
+}
+
 /// Files of version 1, which had no checksum, and named neither formats nor tensors without momentum.
 #[test]
 fn files_of_version_1() {
@@ -556,6 +575,15 @@ fn states_that_do_not_fit() {
         problem(int8, "\"scales\":[", "\"scales\":[7,"),
         "tensor `0` has 4 scales of momentum; allowed: 3, one for each 128 elements"
     );
+    // One scale or code fewer.
+    for (list, expected) in [
+        ("scales", "tensor `0` has 2 scales of momentum; allowed: 3, one for each 128 elements"),
+        ("codes", "tensor `0` has 299 elements of momentum; allowed: 300"),
+    ] {
+        let mut state = serde_json::to_value(changed(int8, "0", "0")).unwrap();
+        state["tensors"][0]["momentum"]["Int8"][list].as_array_mut().unwrap().pop();
+        assert_eq!(refused(int8, &serde_json::from_value(state).unwrap()), expected);
+    }
     assert_eq!(
         problem(full, "\"F32\":[", "\"F32\":[7,"),
         "tensor `0` has 301 elements of momentum; allowed: 300"
