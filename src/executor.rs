@@ -242,10 +242,7 @@ fn check_lengths<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), 
         let (given, elements) = (momentum.len(), parameters.len());
         return invalid(format!("it has {given} elements; allowed: {elements}, as the parameters"));
     }
-    if let MomentumMut::Int8 { codes, scales } = momentum
-        && scales.len() != codes.len().div_ceil(INT8_BLOCK)
-    {
-        let (given, blocks) = (scales.len(), codes.len().div_ceil(INT8_BLOCK));
+    if let Some((given, blocks)) = momentum.view().wrong_scales() {
         return invalid(format!(
             "it has {given} scales; allowed: {blocks}, one for each block of {INT8_BLOCK}"
         ));

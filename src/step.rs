@@ -166,6 +166,35 @@ impl<T> MomentumMut<'_, T> {
     /// Of how many elements it is the momentum.
     #[must_use]
     pub const fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Whether it is that of no elements.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) const fn view(&self) -> MomentumView<'_, T> {
+        match self {
+            Self::None => MomentumView::None,
+            Self::Full(momentum) => MomentumView::Full(momentum),
+            Self::Bf16(momentum) => MomentumView::Bf16(momentum),
+            Self::Int8 { codes, scales } => MomentumView::Int8 { codes, scales },
+        }
+    }
+}
+
+/// A momentum to look at, whoever has it.
+pub(crate) enum MomentumView<'a, T> {
+    None,
+    Full(&'a [T]),
+    Bf16(&'a [u16]),
+    Int8 { codes: &'a [i8], scales: &'a [f32] },
+}
+
+impl<T> MomentumView<'_, T> {
+    pub(crate) const fn len(&self) -> usize {
         match self {
             Self::None => 0,
             Self::Full(momentum) => momentum.len(),
@@ -174,10 +203,14 @@ impl<T> MomentumMut<'_, T> {
         }
     }
 
-    /// Whether it is that of no elements.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many scales there are and how many there must be, if these differ.
+    pub(crate) fn wrong_scales(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Int8 { codes, scales } => {
+                Some((scales.len(), codes.len().div_ceil(INT8_BLOCK))).filter(|(a, b)| a != b)
+            }
+            Self::None | Self::Full(_) | Self::Bf16(_) => None,
+        }
     }
 }
 
@@ -219,6 +252,12 @@ impl<T: fmt::Debug> fmt::Debug for Head<'_, T> {
 }
 
 impl<T: fmt::Debug> fmt::Debug for MomentumMut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for MomentumView<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),

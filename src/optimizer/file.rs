@@ -1,6 +1,6 @@
 //! The state of an optimizer as a safetensors file, by the names of the tensors.
 
-use super::state::{Entry, Loaded, VERSION, check_kind, checksum_of, invalid};
+use super::state::{Entry, Loaded, VERSION, check_kind, checksum_of, entries, invalid};
 use super::words::{Words, little_endian, read};
 use super::{Momentum, MomentumFormat, Optimizer};
 use crate::element::Element;
@@ -102,25 +102,22 @@ impl<T: Element> Optimizer<T> {
             (CHECKSUM_KEY.to_owned(), checksum_of(T::NAME, model, &self.groups).to_string()),
         ]);
         let mut data = Vec::new();
-        for (i, tensor) in model.tensors.iter().enumerate() {
-            let name = model.file_name(i);
-            let length =
-                tensor.length.map_or_else(|| UNKNOWN.to_owned(), |length| length.to_string());
-            let format = format_name(self.groups[tensor.group].format::<T::Compute>());
-            let types: &[Dtype] = match &tensor.momentum {
+        for Entry { name, length, group, format, momentum } in entries(model, &self.groups) {
+            let length = length.map_or_else(|| UNKNOWN.to_owned(), |length| length.to_string());
+            let types: &[Dtype] = match momentum {
                 Momentum::None => &[],
                 Momentum::Full(_) => &[full_type::<T::Compute>()],
                 Momentum::Bf16(_) => &[Dtype::BF16],
                 Momentum::Int8 { .. } => &[Dtype::I8, Dtype::F32],
             };
             for ((ending, &dtype), words) in
-                [MOMENTUM, SCALE].into_iter().zip(types).zip(tensor.momentum.words())
+                [MOMENTUM, SCALE].into_iter().zip(types).zip(momentum.words())
             {
                 data.push((format!("{name}{ending}"), dtype, words));
             }
             metadata.insert(format!("{name}{LENGTH}"), length);
-            metadata.insert(format!("{name}{GROUP}"), tensor.group.to_string());
-            metadata.insert(format!("{name}{FORMAT}"), format.to_owned());
+            metadata.insert(format!("{name}{GROUP}"), group.to_string());
+            metadata.insert(format!("{name}{FORMAT}"), format_name(format).to_owned());
         }
         // The largest numbers first, so that all are aligned.
         data.sort_by(|(a, _, of_a), (b, _, of_b)| of_b.size.cmp(&of_a.size).then(a.cmp(b)));

@@ -67,7 +67,7 @@ impl<C: Float> Model<C> {
         }
         names.index.insert(name.clone(), tensor);
         names.list.push(name);
-        self.tensors.push(Tensor { group, length: None, momentum: Momentum::None });
+        self.tensors.push(Tensor::unseen(group));
         Ok(tensor)
     }
 
@@ -82,7 +82,7 @@ impl<C: Float> Model<C> {
                 format!("behind the {} that the groups name, after a first step", self.least());
             return Err(Error::invalid("the place of the new tensor", 0, allowed));
         }
-        self.tensors.push(Tensor { group, length: None, momentum: Momentum::None });
+        self.tensors.push(Tensor::unseen(group));
         Ok(self.tensors.len() - 1)
     }
 
@@ -157,10 +157,7 @@ impl<C: Float> Model<C> {
     /// Remembers which tensors there are, and how long they are.
     pub(super) fn meet<T>(&mut self, given: &[Given<'_, T>]) {
         if !self.is_known() {
-            let tensor = |i| {
-                let group = group(&self.groups, i);
-                Tensor { group, length: None, momentum: Momentum::None }
-            };
+            let tensor = |i| Tensor::unseen(group(&self.groups, i));
             self.tensors = (0..given.len()).map(tensor).collect();
         }
         for given in given {
@@ -170,6 +167,10 @@ impl<C: Float> Model<C> {
 }
 
 impl<C: Float> Tensor<C> {
+    const fn unseen(group: usize) -> Self {
+        Self { group, length: None, momentum: Momentum::None }
+    }
+
     /// Whether its next step by `rule` is the first of its momentum.
     pub(super) fn begins(&self, rule: &Rule) -> bool {
         matches!(self.momentum, Momentum::None) && rule.format::<C>().is_some()

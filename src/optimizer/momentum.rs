@@ -2,7 +2,7 @@
 
 use super::{MomentumFormat, Rule};
 use crate::float::Float;
-use crate::step::{Head, INT8_BLOCK, MomentumMut};
+use crate::step::{INT8_BLOCK, MomentumMut, MomentumView};
 use std::fmt;
 
 /// The momentum of a tensor, as an [`Optimizer`](super::Optimizer) holds it; see [`MomentumMut`] for the
@@ -53,18 +53,24 @@ impl<C: Float> Momentum<C> {
     /// Of how many elements it is the momentum.
     #[must_use]
     pub const fn len(&self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::Full(momentum) => momentum.len(),
-            Self::Bf16(momentum) => momentum.len(),
-            Self::Int8 { codes, .. } => codes.len(),
-        }
+        self.view().len()
     }
 
     /// Whether it is that of no elements.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    const fn view(&self) -> MomentumView<'_, C> {
+        match self {
+            Self::None => MomentumView::None,
+            Self::Full(momentum) => MomentumView::Full(momentum.as_slice()),
+            Self::Bf16(momentum) => MomentumView::Bf16(momentum.as_slice()),
+            Self::Int8 { codes, scales } => {
+                MomentumView::Int8 { codes: codes.as_slice(), scales: scales.as_slice() }
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -95,15 +101,11 @@ impl<C: Float> Momentum<C> {
         if let Some(length) = length.filter(|&length| length != found) {
             return Err(format!("has {found} elements of momentum; allowed: {length}"));
         }
-        match self {
-            Self::Int8 { scales, .. } if scales.len() != found.div_ceil(INT8_BLOCK) => {
-                let (scales, blocks) = (scales.len(), found.div_ceil(INT8_BLOCK));
-                Err(format!(
-                    "has {scales} scales of momentum; allowed: {blocks}, one for each {INT8_BLOCK} elements"
-                ))
-            }
-            _ => Ok(()),
-        }
+        self.view().wrong_scales().map_or(Ok(()), |(scales, blocks)| {
+            Err(format!(
+                "has {scales} scales of momentum; allowed: {blocks}, one for each {INT8_BLOCK} elements"
+            ))
+        })
     }
 }
 
@@ -127,16 +129,8 @@ pub(super) fn check_format<C: Float>(
 }
 
 /// The first elements alone: there may be millions.
-impl<C: fmt::Debug> fmt::Debug for Momentum<C> {
+impl<C: Float> fmt::Debug for Momentum<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Full(momentum) => f.debug_tuple("Full").field(&Head(momentum)).finish(),
-            Self::Bf16(momentum) => f.debug_tuple("Bf16").field(&Head(momentum)).finish(),
-            Self::Int8 { codes, scales } => {
-                let mut text = f.debug_struct("Int8");
-                text.field("codes", &Head(codes)).field("scales", &Head(scales)).finish()
-            }
-        }
+        self.view().fmt(f)
     }
 }

@@ -48,7 +48,7 @@ impl<T: Element> Optimizer<T> {
     pub fn set_rule(&mut self, group: usize, rule: Rule) -> Result<(), Error> {
         self.rule(group)?;
         rule.validate::<T::Compute>()?;
-        check_scaled::<T>(&rule, self.rate_factor)?;
+        check_scaled::<T>(rule.learning_rate, self.rate_factor)?;
         let tensors = self.model.tensors.iter_mut().filter(|tensor| tensor.group == group);
         let momenta = tensors.map(|tensor| &mut tensor.momentum);
         if let Some(format) = rule.format::<T::Compute>() {
@@ -65,6 +65,11 @@ impl<T: Element> Optimizer<T> {
         Ok(())
     }
 
+    fn check_learning_rate(&self, learning_rate: f64) -> Result<(), Error> {
+        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
+        check_scaled::<T>(learning_rate, self.rate_factor)
+    }
+
     /// Sets the learning rate of all groups.
     ///
     /// # Errors
@@ -72,8 +77,7 @@ impl<T: Element> Optimizer<T> {
     /// [`Error::InvalidSetting`] if it is not finite, or below 0, or if its product with the
     /// [factor](Self::set_learning_rate_factor) of all is not finite. Nothing is changed then.
     pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<(), Error> {
-        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
-        check_scaled::<T>(&Rule::sgd(learning_rate), self.rate_factor)?;
+        self.check_learning_rate(learning_rate)?;
         for rule in &mut self.groups {
             rule.learning_rate = learning_rate;
         }
@@ -90,8 +94,7 @@ impl<T: Element> Optimizer<T> {
         group: usize,
         learning_rate: f64,
     ) -> Result<(), Error> {
-        setting::not_negative::<T::Compute>("the learning rate", learning_rate)?;
-        check_scaled::<T>(&Rule::sgd(learning_rate), self.rate_factor)?;
+        self.check_learning_rate(learning_rate)?;
         self.rule(group)?;
         self.groups[group].learning_rate = learning_rate;
         Ok(())
@@ -123,7 +126,7 @@ impl<T: Element> Optimizer<T> {
     /// ```
     pub fn set_learning_rate_factor(&mut self, factor: f64) -> Result<(), Error> {
         setting::not_negative::<f64>("the factor of the learning rates", factor)?;
-        self.groups.iter().try_for_each(|rule| check_scaled::<T>(rule, factor))?;
+        self.groups.iter().try_for_each(|rule| check_scaled::<T>(rule.learning_rate, factor))?;
         self.rate_factor = factor;
         Ok(())
     }
@@ -148,7 +151,7 @@ impl<T: Element> Optimizer<T> {
 }
 
 /// Whether a rate times the factor of all is still one.
-fn check_scaled<T: Element>(rule: &Rule, factor: f64) -> Result<(), Error> {
-    let scaled = rule.scaled(factor).learning_rate;
+fn check_scaled<T: Element>(learning_rate: f64, factor: f64) -> Result<(), Error> {
+    let scaled = learning_rate * factor;
     setting::not_negative::<T::Compute>("the learning rate times its factor", scaled)
 }

@@ -154,6 +154,20 @@ pub(super) struct Entry<M> {
     pub(super) momentum: M,
 }
 
+/// The tensors of a model with these rules.
+pub(super) fn entries<'a, C: Float>(
+    model: &'a Model<C>,
+    rules: &'a [Rule],
+) -> impl Iterator<Item = Entry<&'a Momentum<C>>> {
+    model.tensors.iter().enumerate().map(|(i, tensor)| Entry {
+        name: model.file_name(i),
+        length: tensor.length,
+        group: tensor.group,
+        format: rules[tensor.group].format::<C>(),
+        momentum: &tensor.momentum,
+    })
+}
+
 pub(super) fn invalid(problem: String) -> Error {
     Error::InvalidState { problem }
 }
@@ -171,12 +185,12 @@ pub(super) fn check_kind(version: u64, element: &str, own_element: &str) -> Resu
 
 impl State {
     pub(super) fn save<C: Float>(element: &str, model: &Model<C>, rules: &[Rule]) -> Self {
-        let tensor = |(i, tensor): (usize, &Tensor<C>)| SavedTensor {
-            name: Some(model.file_name(i)),
+        let tensor = |tensor: Entry<&Momentum<C>>| SavedTensor {
+            name: Some(tensor.name),
             length: tensor.length,
             group: tensor.group,
-            format: rules[tensor.group].format::<C>(),
-            momentum: SavedMomentum::of(&tensor.momentum),
+            format: tensor.format,
+            momentum: SavedMomentum::of(tensor.momentum),
         };
         Self {
             version: VERSION,
@@ -184,7 +198,7 @@ impl State {
             steps: model.steps,
             #[cfg(feature = "serde")]
             checksum: Some(checksum_of(element, model, rules)),
-            tensors: model.tensors.iter().enumerate().map(tensor).collect(),
+            tensors: entries(model, rules).map(tensor).collect(),
         }
     }
 
@@ -310,14 +324,7 @@ impl<C: Float> Loaded<C> {
 /// The checksum of the state of a model.
 #[cfg(any(feature = "serde", feature = "safetensors"))]
 pub(super) fn checksum_of<C: Float>(element: &str, model: &Model<C>, rules: &[Rule]) -> u32 {
-    let tensors = model.tensors.iter().enumerate().map(|(i, tensor)| Entry {
-        name: model.file_name(i),
-        length: tensor.length,
-        group: tensor.group,
-        format: rules[tensor.group].format::<C>(),
-        momentum: &tensor.momentum,
-    });
-    checksum(element, model.steps, tensors.collect())
+    checksum(element, model.steps, entries(model, rules).collect())
 }
 
 /// CRC-32 of everything, numbers in little-endian order, in an order that does not depend on that of the
