@@ -5,20 +5,30 @@
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::float::Float;
+use crate::format::Stored;
 use crate::inspection::Inspection;
 use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-use crate::step::TensorStep;
+use crate::step::{Gradient, MomentumMut, Parameters, Step, StorageMut, TensorStep};
+use std::fmt::{Debug, Display};
 
-/// A type of elements in memory that the operations work on: `f32` or `f64`.
+/// A type of elements in memory that the operations work on: `f32`, `f64`, and with the feature `half`
+/// `half::bf16` and `half::f16`.
 ///
-/// The trait is sealed: the contract is proven for these two types. What can be done with a single
-/// number of either is in [`Float`].
+/// `f32` and `f64` are computed in themselves, the others in `f32`: every operation reads them exactly, computes
+/// as [`reference`](mod@crate::reference) specifies, and rounds the result to the nearest number of the type,
+/// ties to even, once more.
+///
+/// The trait is sealed: the contract is proven for these types. What can be done with a single number that
+/// results are computed in is in [`Float`].
 ///
 /// ```
-/// fn halve<T: rootstep::Element<Compute = T>>(values: &mut [T]) {
+/// use rootstep::Element;
+///
+/// fn halve<T: Element>(values: &mut [T]) {
 ///     let copy = values.to_vec();
-///     rootstep::axpy(T::from_f64(-0.5), &copy, values);
+///     rootstep::axpy(T::Compute::from_f64(-0.5), &copy, values);
 /// }
+/// # use rootstep::Float;
 /// let mut values = [2.0_f32, -4.0];
 /// halve(&mut values);
 /// assert_eq!(values, [1.0, -2.0]);
@@ -31,16 +41,84 @@ use crate::step::TensorStep;
 ///     T::descend(rootstep::Executor::default(), x, g, rate);
 /// }
 /// ```
-pub trait Element: Float + Compiled<Self::Compute> {
+pub trait Element:
+    Copy
+    + Default
+    + PartialEq
+    + PartialOrd
+    + Debug
+    + Display
+    + Send
+    + Sync
+    + 'static
+    + Compiled<Self::Compute>
+{
     /// The type that results are computed in, and that numbers such as a learning rate are given in.
-    type Compute: Float;
+    type Compute: Float + Element<Compute = Self::Compute>;
+
+    /// The name of the type: `f32`, `f64`, `bf16` or `f16`.
+    const TYPE: &'static str;
+
+    /// The same number in the type that it is computed in: exact.
+    fn widen(self) -> Self::Compute;
+    /// The number nearest to this one, ties to even; too large becomes infinite, NaN stays NaN.
+    fn nearest(value: Self::Compute) -> Self;
 }
 
-impl Element for f32 {
-    type Compute = Self;
+macro_rules! in_itself {
+    ($($number:ident),*) => {$(
+        impl Element for $number {
+            type Compute = Self;
+            const TYPE: &'static str = stringify!($number);
+
+            #[inline]
+            fn widen(self) -> Self {
+                self
+            }
+            #[inline]
+            fn nearest(value: Self) -> Self {
+                value
+            }
+        }
+    )*};
 }
-impl Element for f64 {
-    type Compute = Self;
+in_itself!(f32, f64);
+
+#[cfg(feature = "half")]
+macro_rules! in_f32 {
+    ($($half:ident),*) => {$(
+        impl Element for half::$half {
+            type Compute = f32;
+            const TYPE: &'static str = stringify!($half);
+
+            #[inline]
+            fn widen(self) -> f32 {
+                self.to_f32()
+            }
+            #[inline]
+            fn nearest(value: f32) -> Self {
+                Self::from_f32(value)
+            }
+        }
+    )*};
+}
+#[cfg(feature = "half")]
+in_f32!(bf16, f16);
+
+impl<'a, C: Float> TensorStep<'a, C> {
+    /// The `step` on these `parameters`, by their `gradient` and with their `momentum`. The types may differ, if
+    /// they are computed in the same one. The parameters are stored as the nearest numbers of their type, unless
+    /// [something else](Self::with_storage) is asked for.
+    #[must_use]
+    pub fn new<T: Element<Compute = C>, G: Element<Compute = C>>(
+        step: Step<C>,
+        parameters: &'a mut [T],
+        gradient: &'a [G],
+        momentum: MomentumMut<'a, C>,
+    ) -> Self {
+        let (parameters, gradient) = (T::parameters(parameters), G::gradient(gradient));
+        Self { step, parameters, gradient, momentum, storage: StorageMut::Nearest }
+    }
 }
 
 /// Whoever has checked the lengths: this crate alone, so that no one else calls what is [`Compiled`].
@@ -80,18 +158,22 @@ pub trait Compiled<C>: Sized {
         learning_rate: C,
     );
     fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection;
+    /// As what they are stored.
+    fn parameters(parameters: &mut [Self]) -> Parameters<'_, C>;
+    fn gradient(gradient: &[Self]) -> Gradient<'_, C>;
+    /// The steps are those of all types that are computed in `C`.
     fn step_all(
         _: Checked,
         executor: Executor,
-        tensors: &mut [TensorStep<'_, Self, C>],
+        tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error>;
 }
 
 /// A generic implementation would be compiled where it is called. Each entry runs what it calls in the default
 /// floating-point environment, in line: a short slice pays for every call.
 macro_rules! compile {
-    ($($element:ty),*) => {$(
-        impl Compiled<$element> for $element {
+    ($($element:ty as $format:ident in $compute:ident),*) => {$(
+        impl Compiled<$compute> for $element {
             fn signed_sqrt(_: Checked, executor: Executor, gradient: &[Self], out: &mut [Self]) {
                 executor.in_default_environment(
                     #[inline(always)]
@@ -104,7 +186,7 @@ macro_rules! compile {
                     move || executor.update(SignedSqrtInPlace, values, []),
                 );
             }
-            fn axpy(_: Checked, executor: Executor, alpha: $element, x: &[Self], y: &mut [Self]) {
+            fn axpy(_: Checked, executor: Executor, alpha: $compute, x: &[Self], y: &mut [Self]) {
                 executor.in_default_environment(
                     #[inline(always)]
                     move || executor.update(Axpy { alpha }, y, [x]),
@@ -115,7 +197,7 @@ macro_rules! compile {
                 executor: Executor,
                 parameters: &mut [Self],
                 gradient: &[Self],
-                learning_rate: $element,
+                learning_rate: $compute,
             ) {
                 executor.in_default_environment(
                     #[inline(always)]
@@ -127,7 +209,7 @@ macro_rules! compile {
                 executor: Executor,
                 parameters: &[Self],
                 gradient: &[Self],
-                learning_rate: $element,
+                learning_rate: $compute,
                 out: &mut [Self],
             ) {
                 executor.in_default_environment(
@@ -139,7 +221,7 @@ macro_rules! compile {
                 _: Checked,
                 executor: Executor,
                 tensors: &mut [(&mut [Self], &[Self])],
-                learning_rate: $element,
+                learning_rate: $compute,
             ) {
                 executor.in_default_environment(|| {
                     executor.descend_tensors(tensors, Descend { learning_rate });
@@ -148,14 +230,41 @@ macro_rules! compile {
             fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection {
                 executor.in_default_environment(|| executor.inspect_tensors(gradients))
             }
+            fn parameters(parameters: &mut [Self]) -> Parameters<'_, $compute> {
+                Parameters::$format(Self::memory_mut(parameters))
+            }
+            fn gradient(gradient: &[Self]) -> Gradient<'_, $compute> {
+                Gradient::$format(Self::memory(gradient))
+            }
             fn step_all(
                 _: Checked,
                 executor: Executor,
-                tensors: &mut [TensorStep<'_, Self, $element>],
+                tensors: &mut [TensorStep<'_, $compute>],
+            ) -> Result<(), Error> {
+                $compute::step_tensors(executor, tensors)
+            }
+        }
+    )*};
+}
+compile!(f32 as Full in f32, f64 as Full in f64);
+#[cfg(feature = "half")]
+compile!(half::bf16 as Bf16 in f32, half::f16 as F16 in f32);
+
+/// Compiled once for all types that are computed in the same one.
+trait StepTensors: Sized {
+    fn step_tensors(executor: Executor, tensors: &mut [TensorStep<'_, Self>]) -> Result<(), Error>;
+}
+
+macro_rules! compile_steps {
+    ($($compute:ident),*) => {$(
+        impl StepTensors for $compute {
+            fn step_tensors(
+                executor: Executor,
+                tensors: &mut [TensorStep<'_, Self>],
             ) -> Result<(), Error> {
                 executor.in_default_environment(|| executor.step_tensors(tensors))
             }
         }
     )*};
 }
-compile!(f32, f64);
+compile_steps!(f32, f64);

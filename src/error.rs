@@ -91,6 +91,16 @@ pub enum Error {
         /// What is wrong with it, and what is allowed.
         problem: String,
     },
+    /// How the parameters of a tensor are stored does not fit them.
+    #[non_exhaustive]
+    InvalidStorage {
+        /// The index of the tensor in the model.
+        tensor: usize,
+        /// Its name, if the tensors of the optimizer have names.
+        name: Option<String>,
+        /// What is wrong with it, and what is allowed.
+        problem: String,
+    },
     /// A saved state cannot be restored.
     #[non_exhaustive]
     InvalidState {
@@ -161,6 +171,9 @@ impl fmt::Display for Error {
             }
             Self::InvalidMomentum { tensor, name, problem } => {
                 write!(f, "the momentum of {} does not fit: {problem}", Tensor(*tensor, name))
+            }
+            Self::InvalidStorage { tensor, name, problem } => {
+                write!(f, "the storage of {} does not fit: {problem}", Tensor(*tensor, name))
             }
             Self::InvalidState { problem } => {
                 write!(f, "the optimizer's state cannot be restored: {problem}")

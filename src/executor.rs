@@ -4,8 +4,8 @@ use crate::error::Error;
 use crate::format::{Number, Stored};
 use crate::inspection::Inspection;
 use crate::kernels::{
-    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, StepPart,
-    Update, WorkingSet,
+    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, SliceUpdate,
+    StepPart, Stepped, WorkingSet,
 };
 use crate::level::Level;
 #[cfg(feature = "rayon")]
@@ -122,13 +122,21 @@ impl Executor {
         O: Operation<X::Compute, 0, INPUTS>,
     {
         let bytes = size_of_val(output);
-        let states: [&mut [X]; 0] = [];
+        let (output, inputs) = (X::memory_mut(output), inputs.map(X::memory));
+        let mut update = SliceUpdate::<X::Compute, X::Format, O, INPUTS>::of_slices(
+            operation,
+            output,
+            inputs,
+            WorkingSet::Near,
+        );
         if bytes < SHORT_BYTES {
-            let working_set = WorkingSet::Near;
-            return Update { operation, output, states, inputs, working_set }.tail();
+            return update.tail();
         }
         let working_set = WorkingSet::of(bytes.saturating_mul(1 + INPUTS));
-        let update = Update { operation, output, states, inputs, working_set };
+        update.working_set = working_set;
+        if !O::IN_PLACE && working_set == WorkingSet::Memory {
+            update = update.aligned();
+        }
         #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
             return parallel::run(self.level, bytes, update.chunks(CHUNK_BYTES));
@@ -137,42 +145,50 @@ impl Executor {
     }
 
     /// [`Descend`] on pairs of parameters and gradient, each of one length.
-    pub(crate) fn descend_tensors<C: Number>(
+    pub(crate) fn descend_tensors<X: Stored>(
         self,
-        tensors: &mut [(&mut [C], &[C])],
-        operation: Descend<C>,
+        tensors: &mut [(&mut [X], &[X])],
+        operation: Descend<X::Compute>,
     ) {
         let bytes: usize = tensors.iter().map(|(parameters, _)| size_of_val(*parameters)).sum();
         let working_set = WorkingSet::of(bytes.saturating_mul(2));
         let updates = tensors.iter_mut().map(|(output, gradient)| {
-            let states: [&mut [C]; 0] = [];
-            Update { operation, output, states, inputs: [*gradient], working_set }
+            let (output, inputs) = (X::memory_mut(output), [X::memory(gradient)]);
+            SliceUpdate::<X::Compute, X::Format, _, 1>::of_slices(
+                operation,
+                output,
+                inputs,
+                working_set,
+            )
         });
         self.run(bytes, updates.flat_map(|update| update.chunks(CHUNK_BYTES)));
     }
 
     /// The steps on several tensors, in one pass, if all of them are as they must be.
-    pub(crate) fn step_tensors<C: Number>(
+    pub(crate) fn step_tensors<C: Stepped>(
         self,
         tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error> {
         for (i, tensor) in tensors.iter().enumerate() {
-            check_lengths(i, tensor)?;
+            check_tensor(i, tensor)?;
         }
-        let bytes = tensors.iter().map(|tensor| size_of_val(tensor.parameters)).sum::<usize>();
+        let elements = tensors.iter().map(|tensor| tensor.parameters.len()).sum::<usize>();
+        let bytes = elements * size_of::<C>();
         let working_set = WorkingSet::of(bytes.saturating_mul(3));
         let parts = tensors.iter_mut().flat_map(|tensor| {
-            let TensorStep { step, parameters, gradient, momentum } = tensor;
+            let TensorStep { step, parameters, gradient, momentum, storage } = tensor;
             let momentum =
                 if step.has_momentum() { momentum.reborrow() } else { MomentumMut::None };
-            StepPart { step: *step, parameters, gradient, momentum, working_set }.chunks()
+            let (parameters, gradient) = (parameters.reborrow(), *gradient);
+            let (step, storage) = (*step, storage.reborrow());
+            StepPart { step, parameters, gradient, momentum, storage, working_set }.chunks()
         });
         self.run(bytes, parts);
         Ok(())
     }
 
     /// The health of gradients.
-    pub(crate) fn inspect_tensors<C: Number>(self, gradients: &[&[C]]) -> Inspection {
+    pub(crate) fn inspect_tensors<X: Stored>(self, gradients: &[&[X]]) -> Inspection {
         let (mut inspection, mut squares) = self.inspect_scaled(gradients, 1.0);
         let scale = inspection.scale();
         if scale != 1.0 {
@@ -184,7 +200,7 @@ impl Executor {
 
     /// What there is in `gradients` but the norm, and the sum of the squares of all elements times
     /// `scale`.
-    fn inspect_scaled<C: Number>(self, gradients: &[&[C]], scale: f64) -> (Inspection, f64) {
+    fn inspect_scaled<X: Stored>(self, gradients: &[&[X]], scale: f64) -> (Inspection, f64) {
         let blocks = || {
             gradients.iter().enumerate().flat_map(|(tensor, gradient)| {
                 let blocks = gradient.chunks(BLOCK_ELEMENTS).enumerate();
@@ -192,11 +208,12 @@ impl Executor {
             })
         };
         let mut findings = vec![Findings::default(); blocks().count()];
-        let parts = blocks().zip(&mut findings).map(|((_, _, values), findings)| InspectBlock {
-            values,
-            scale,
-            findings,
-        });
+        let parts =
+            blocks().zip(&mut findings).map(|((_, _, values), findings)| InspectBlock::<X> {
+                values: X::memory(values),
+                scale,
+                findings,
+            });
         // The same gradient may be there many times.
         let bytes = gradients.iter().map(|gradient| size_of_val(*gradient));
         self.run(bytes.fold(0, usize::saturating_add), parts);
@@ -223,13 +240,17 @@ impl Executor {
 /// which every level uses for what is left of a slice. Measured in docs/performance.md.
 const SHORT_BYTES: usize = 64;
 
-/// What is wrong with the lengths of tensor number `i`, if anything is.
-fn check_lengths<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), Error> {
-    let TensorStep { step, parameters, gradient, momentum } = tensor;
-    if parameters.len() != gradient.len() {
-        let (parameters, gradient) = (parameters.len(), gradient.len());
+/// What is wrong with tensor number `i`, if anything is.
+fn check_tensor<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), Error> {
+    let TensorStep { step, parameters, gradient, momentum, storage } = tensor;
+    let elements = parameters.len();
+    if elements != gradient.len() {
+        let (parameters, gradient) = (elements, gradient.len());
         let (tensor, name, gradient, expected) = (i, None, Some(gradient), None);
         return Err(Error::TensorLength { tensor, name, parameters, gradient, expected });
+    }
+    if let Some(problem) = storage.problem(parameters) {
+        return Err(Error::InvalidStorage { tensor: i, name: None, problem });
     }
     if !step.has_momentum() {
         return Ok(());
@@ -238,8 +259,8 @@ fn check_lengths<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), 
     if matches!(momentum, MomentumMut::None) {
         return invalid("there is none; allowed: one, since its step has a momentum".to_owned());
     }
-    if momentum.len() != parameters.len() {
-        let (given, elements) = (momentum.len(), parameters.len());
+    if momentum.len() != elements {
+        let given = momentum.len();
         return invalid(format!("it has {given} elements; allowed: {elements}, as the parameters"));
     }
     if let Some((given, blocks)) = momentum.view().wrong_scales() {

@@ -153,18 +153,22 @@ macro_rules! float {
 float!(f32, u32);
 float!(f64, u64);
 
-/// A number in memory that is computed in the wider type `C`.
-pub trait Narrow<C>: Copy {
+/// A format of numbers in memory that are computed in the wider type `C`.
+pub trait Narrow<C>: 'static {
+    /// What lies in memory.
+    type Memory: Copy;
     /// The same number: exact.
-    fn widen(self) -> C;
+    fn widen(memory: Self::Memory) -> C;
     /// The number nearest to `wide`, ties to even; NaN stays NaN.
-    fn narrow(wide: C) -> Self;
+    fn narrow(wide: C) -> Self::Memory;
 }
 
 impl Narrow<f64> for f32 {
+    type Memory = Self;
+
     #[inline(always)]
-    fn widen(self) -> f64 {
-        self.into()
+    fn widen(memory: Self) -> f64 {
+        memory.into()
     }
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "rounding is meant")]
@@ -173,18 +177,23 @@ impl Narrow<f64> for f32 {
     }
 }
 
-/// bfloat16, by its bits: the upper half of an f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(transparent)]
-pub struct Bf16(pub u16);
+/// bfloat16, the upper half of an f32: in memory by its bits.
+#[derive(Debug, Clone, Copy)]
+pub struct Bf16;
+
+/// binary16 of IEEE 754: in memory by its bits.
+#[derive(Debug, Clone, Copy)]
+pub struct F16;
 
 impl Narrow<f32> for Bf16 {
+    type Memory = u16;
+
     #[inline(always)]
-    fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.0) << 16)
+    fn widen(memory: u16) -> f32 {
+        f32::from_bits(u32::from(memory) << 16)
     }
     #[inline(always)]
-    fn narrow(wide: f32) -> Self {
+    fn narrow(wide: f32) -> u16 {
         let bits = wide.to_bits();
         let rounded = if wide.is_nan() {
             bits | 0x0040_0000 // Quiet, so that the upper half alone is a NaN too.
@@ -192,18 +201,20 @@ impl Narrow<f32> for Bf16 {
             bits + 0x7fff + (bits >> 16 & 1)
         };
         let [high, low, ..] = rounded.to_be_bytes();
-        Self(u16::from_be_bytes([high, low]))
+        u16::from_be_bytes([high, low])
     }
 }
 
 /// Rounded to f32 first.
-impl Narrow<f64> for Bf16 {
+impl<H: Narrow<f32>> Narrow<f64> for H {
+    type Memory = H::Memory;
+
     #[inline(always)]
-    fn widen(self) -> f64 {
-        Narrow::<f32>::widen(self).into()
+    fn widen(memory: H::Memory) -> f64 {
+        <H as Narrow<f32>>::widen(memory).into()
     }
     #[inline(always)]
-    fn narrow(wide: f64) -> Self {
-        Narrow::<f32>::narrow(<f32 as Narrow<f64>>::narrow(wide))
+    fn narrow(wide: f64) -> H::Memory {
+        <H as Narrow<f32>>::narrow(<f32 as Narrow<f64>>::narrow(wide))
     }
 }

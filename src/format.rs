@@ -1,12 +1,12 @@
 //! What is stored, and what it is computed in.
 
-use crate::float::{Bf16, Float};
-use crate::simd::{Lanes, Memory, Simd, Streaming, Vector};
+use crate::float::{Bf16, F16, Float, Narrow};
+use crate::simd::{Lanes, Memory, Simd, Single, Streaming, Vector, Words};
 
 /// A type that kernels compute in.
-pub trait Number: Float + Format<f64> {
+pub trait Number: Float + Format<f64, Memory = Self> {
     /// The register of the instruction set `S` that holds this type.
-    type Vector<S: Simd>: Vector<Element = Self, Isa = S, Lanes: 'static> + Memory<Bf16>;
+    type Vector<S: Simd>: Vector<Element = Self, Isa = S, Lanes: 'static>;
     /// An unsigned integer of the same size, so that loops that count take as many lanes.
     type Bits: Copy + Default + Ord + From<bool> + Into<u64> + std::ops::AddAssign;
     /// The bits of ∞.
@@ -57,23 +57,79 @@ impl Number for f64 {
 }
 
 /// A type of elements in memory, and the type that they are computed in.
-pub trait Stored: Format<Self::Compute> {
+pub trait Stored: Copy + Send + Sync + 'static {
     /// What they are computed in.
     type Compute: Number;
+    /// How they are stored.
+    type Format: Format<Self::Compute>
+        + Format<f64, Memory = <Self::Format as Format<Self::Compute>>::Memory>;
+    /// The smallest normal number.
+    const MIN_POSITIVE: Self::Compute;
+
+    /// The elements as the format has them in memory.
+    fn memory(elements: &[Self]) -> &[MemoryOf<Self::Compute, Self::Format>];
+    /// The same, for writing.
+    fn memory_mut(elements: &mut [Self]) -> &mut [MemoryOf<Self::Compute, Self::Format>];
 }
 
-impl<C: Number> Stored for C {
-    type Compute = Self;
-}
+/// What lies in memory, in a format that `C` is computed in.
+pub type MemoryOf<C, M> = <M as Format<C>>::Memory;
 
-/// Elements in memory that registers of `C` are read from and written to.
-pub trait Format<C: Number>: Copy + Send + Sync + 'static {
+macro_rules! stored_as_it_is {
+    ($($number:ident),*) => {$(
+        impl Stored for $number {
+            type Compute = Self;
+            type Format = Self;
+            const MIN_POSITIVE: Self = Self::MIN_POSITIVE;
+
+            #[inline(always)]
+            fn memory(elements: &[Self]) -> &[Self] {
+                elements
+            }
+            #[inline(always)]
+            fn memory_mut(elements: &mut [Self]) -> &mut [Self] {
+                elements
+            }
+        }
+    )*};
+}
+stored_as_it_is!(f32, f64);
+
+#[cfg(feature = "half")]
+macro_rules! stored_by_bits {
+    ($($element:ident in $format:ident),*) => {$(
+        impl Stored for half::$element {
+            type Compute = f32;
+            type Format = $format;
+            const MIN_POSITIVE: f32 = Self::MIN_POSITIVE.to_f32_const();
+
+            #[inline(always)]
+            fn memory(elements: &[Self]) -> &[u16] {
+                half::slice::HalfFloatSliceExt::reinterpret_cast(elements)
+            }
+            #[inline(always)]
+            fn memory_mut(elements: &mut [Self]) -> &mut [u16] {
+                half::slice::HalfFloatSliceExt::reinterpret_cast_mut(elements)
+            }
+        }
+    )*};
+}
+#[cfg(feature = "half")]
+stored_by_bits!(bf16 in Bf16, f16 in F16);
+
+/// A format in memory that registers of `C` are read from and written to.
+pub trait Format<C: Number>: Send + Sync + 'static {
+    /// What lies in memory.
+    type Memory: Copy + Send + Sync + 'static;
     /// What fills a register of `S`.
-    type Lanes<S: Simd>: Lanes<Self> + 'static;
+    type Lanes<S: Simd>: Lanes<Self::Memory> + 'static;
+    /// The same number.
+    fn number(memory: Self::Memory) -> C;
     /// Reads the same numbers.
     fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> C::Vector<S>;
     /// Writes the nearest numbers: past the caches, if there is permission and they fill a register.
     fn store<S: Simd>(
+        isa: S,
         register: C::Vector<S>,
         lanes: &mut Self::Lanes<S>,
         streaming: Option<&Streaming>,
@@ -82,14 +138,20 @@ pub trait Format<C: Number>: Copy + Send + Sync + 'static {
 
 /// A number in itself.
 impl<C: Number> Format<C> for C {
+    type Memory = Self;
     type Lanes<S: Simd> = <C::Vector<S> as Vector>::Lanes;
 
+    #[inline(always)]
+    fn number(memory: Self) -> C {
+        memory
+    }
     #[inline(always)]
     fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> C::Vector<S> {
         C::Vector::<S>::load(isa, lanes)
     }
     #[inline(always)]
     fn store<S: Simd>(
+        _: S,
         register: C::Vector<S>,
         lanes: &mut Self::Lanes<S>,
         streaming: Option<&Streaming>,
@@ -101,28 +163,205 @@ impl<C: Number> Format<C> for C {
     }
 }
 
-impl<C: Number> Format<C> for Bf16 {
-    type Lanes<S: Simd> = <C::Vector<S> as Memory<Self>>::Packed;
+/// Narrower numbers, for registers of f64.
+macro_rules! narrow_for_f64 {
+    ($($format:ident as $memory:ident),*) => {$(
+        impl Format<f64> for $format {
+            type Memory = $memory;
+            type Lanes<S: Simd> = <S::F64 as Memory<Self>>::Packed;
 
+            #[inline(always)]
+            fn number(memory: $memory) -> f64 {
+                <Self as Narrow<f64>>::widen(memory)
+            }
+            #[inline(always)]
+            fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> S::F64 {
+                <S::F64 as Memory<Self>>::unpack(isa, lanes)
+            }
+            #[inline(always)]
+            fn store<S: Simd>(
+                _: S,
+                register: S::F64,
+                lanes: &mut Self::Lanes<S>,
+                _: Option<&Streaming>,
+            ) {
+                <S::F64 as Memory<Self>>::pack(register, lanes);
+            }
+        }
+    )*};
+}
+narrow_for_f64!(f32 as f32, Bf16 as u16, F16 as u16);
+
+/// A format of 16 bits, computed in f32.
+pub trait Half: Format<f32, Memory = u16> {
+    /// The numbers from the lower halves; the upper ones are 0.
+    fn widen<V: Single>(isa: V::Isa, halves: V::Words) -> V;
+    /// The nearest numbers, ties to even, in the lower halves.
+    fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words;
+    /// One of the two next numbers, in the lower halves: the one away from 0 if the draw, below 2^16, is
+    /// large enough for the distance.
+    fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words;
+}
+
+macro_rules! half_for_f32 {
+    ($($format:ident),*) => {$(
+        impl Format<f32> for $format {
+            type Memory = u16;
+            type Lanes<S: Simd> = HalvesOf<S>;
+
+            #[inline(always)]
+            fn number(memory: u16) -> f32 {
+                <Self as Narrow<f32>>::widen(memory)
+            }
+            #[inline(always)]
+            fn load<S: Simd>(isa: S, lanes: &HalvesOf<S>) -> S::F32 {
+                <Self as Half>::widen(isa, WordsOf::<S>::load_halves(isa, lanes))
+            }
+            #[inline(always)]
+            fn store<S: Simd>(
+                isa: S,
+                register: S::F32,
+                lanes: &mut HalvesOf<S>,
+                _: Option<&Streaming>,
+            ) {
+                Self::nearest(isa, register).store_halves(lanes);
+            }
+        }
+    )*};
+}
+half_for_f32!(Bf16, F16);
+
+/// The integers of a register of f32, and what 16 bits for each lane of it are in memory.
+pub type WordsOf<S> = <<S as Simd>::F32 as Single>::Words;
+pub type HalvesOf<S> = <WordsOf<S> as Words>::Halves;
+pub type BytesOf<S> = <WordsOf<S> as Words>::Bytes;
+
+const MAGNITUDE: u32 = 0x7fff_ffff;
+const INFINITY: u32 = f32::INFINITY.to_bits();
+/// The only NaN of what is split.
+const NAN: u32 = 0x7fc0_0000;
+
+/// `bits`, but `otherwise` where they are those of a NaN.
+#[inline(always)]
+fn unless_nan<V: Single>(isa: V::Isa, bits: V::Words, usual: V::Words, nan: V::Words) -> V::Words {
+    let word = |value| V::Words::splat(isa, value);
+    bits.and(word(MAGNITUDE)).if_above(word(INFINITY), nan, usual)
+}
+
+impl Half for Bf16 {
     #[inline(always)]
-    fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> C::Vector<S> {
-        C::Vector::<S>::unpack(isa, lanes)
+    fn widen<V: Single>(_: V::Isa, halves: V::Words) -> V {
+        V::from_words(halves.shl(16))
     }
     #[inline(always)]
-    fn store<S: Simd>(register: C::Vector<S>, lanes: &mut Self::Lanes<S>, _: Option<&Streaming>) {
-        register.pack(lanes);
+    fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
+        let word = |value| V::Words::splat(isa, value);
+        let bits = value.to_words();
+        let odd = bits.shr(16).and(word(1));
+        let rounded = bits.add(word(0x7fff)).add(odd);
+        // Quiet, so that the upper half alone is a NaN too.
+        unless_nan::<V>(isa, bits, rounded, bits.or(word(0x0040_0000))).shr(16)
+    }
+    #[inline(always)]
+    fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
+        let bits = value.to_words();
+        let quiet = bits.or(V::Words::splat(isa, 0x0040_0000));
+        unless_nan::<V>(isa, bits, bits.add(draws), quiet).shr(16)
     }
 }
 
-impl Format<f64> for f32 {
-    type Lanes<S: Simd> = <S::F64 as Memory<Self>>::Packed;
-
+impl Half for F16 {
     #[inline(always)]
-    fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> S::F64 {
-        <S::F64 as Memory<Self>>::unpack(isa, lanes)
+    fn widen<V: Single>(isa: V::Isa, halves: V::Words) -> V {
+        V::from_f16(isa, halves)
     }
     #[inline(always)]
-    fn store<S: Simd>(register: S::F64, lanes: &mut Self::Lanes<S>, _: Option<&Streaming>) {
-        <S::F64 as Memory<Self>>::pack(register, lanes);
+    fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
+        value.to_f16(isa)
+    }
+    #[inline(always)]
+    fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
+        /// The smallest normal number, 2^-14.
+        const MIN_NORMAL: u32 = (127 - 14) << 23;
+        /// From here on, everything is infinite: 2^16.
+        const TOO_LARGE: u32 = (127 + 16) << 23;
+        let word = |value| V::Words::splat(isa, value);
+        let bits = value.to_words();
+        let sign = bits.and(word(0x8000_0000)).shr(16);
+        let magnitude = bits.and(word(MAGNITUDE));
+        // 13 bits are too many: those of a normal number, and their exponent's bias.
+        let normal = magnitude.add(draws.shr(3)).shr(13).sub(word((127 - 15) << 10));
+        // In units of 2^-40: 16 bits are too many for multiples of 2^-24.
+        let unit = V::splat(isa, f32::from_bits((127 + 40) << 23));
+        let fixed = V::from_words(magnitude).mul(unit).truncate();
+        let subnormal = fixed.add(draws).shr(16);
+        let finite = word(MIN_NORMAL).if_above(magnitude, subnormal, normal);
+        let infinite = word(TOO_LARGE - 1);
+        let rounded = magnitude.if_above(infinite, word(0x7c00), finite);
+        unless_nan::<V>(isa, bits, rounded, word(0x7e00)).or(sign)
+    }
+}
+
+/// An f32 as a bf16 near it and the rest of its bits, in an integer with a sign.
+pub trait Split: Send + Sync + 'static {
+    /// What the rest is in memory.
+    type Memory: Copy + Send + Sync + 'static;
+    /// What fills a register of `S`.
+    type Lanes<S: Simd>: Lanes<Self::Memory> + 'static;
+    /// Puts them together.
+    fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &Self::Lanes<S>) -> S::F32;
+    /// Takes them apart.
+    fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut Self::Lanes<S>);
+}
+
+/// With 16 bits: nothing is lost but what NaN it is.
+pub struct Split16;
+
+impl Split for Split16 {
+    type Memory = u16;
+    type Lanes<S: Simd> = HalvesOf<S>;
+
+    #[inline(always)]
+    fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &HalvesOf<S>) -> S::F32 {
+        let sign = WordsOf::<S>::splat(isa, 0x8000);
+        let [high, low] = [high, low].map(|halves| WordsOf::<S>::load_halves(isa, halves));
+        // Two exclusive ors with the sign, as additions: the carry leaves the lower half, and is subtracted.
+        let low = low.add(sign).and(WordsOf::<S>::splat(isa, 0xffff)).sub(sign);
+        S::F32::from_words(high.shl(16).add(low))
+    }
+    #[inline(always)]
+    fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut HalvesOf<S>) {
+        let word = |value| WordsOf::<S>::splat(isa, value);
+        let bits = value.to_words();
+        let bits = unless_nan::<S::F32>(isa, bits, bits, word(NAN));
+        bits.add(word(0x8000)).shr(16).store_halves(high);
+        bits.store_halves(low);
+    }
+}
+
+/// With 8 bits: the f32 is rounded to its upper 24 bits.
+pub struct Split8;
+
+impl Split for Split8 {
+    type Memory = u8;
+    type Lanes<S: Simd> = BytesOf<S>;
+
+    #[inline(always)]
+    fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &BytesOf<S>) -> S::F32 {
+        let word = |value| WordsOf::<S>::splat(isa, value);
+        let high = WordsOf::<S>::load_halves(isa, high);
+        let low = WordsOf::<S>::load_bytes(isa, low);
+        let low = low.add(word(0x80)).and(word(0xff)).sub(word(0x80));
+        S::F32::from_words(high.shl(8).add(low).shl(8))
+    }
+    #[inline(always)]
+    fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut BytesOf<S>) {
+        let word = |value| WordsOf::<S>::splat(isa, value);
+        let bits = value.to_words();
+        let odd = bits.shr(8).and(word(1));
+        let upper = bits.add(word(0x7f)).add(odd);
+        let upper = unless_nan::<S::F32>(isa, bits, upper, word(NAN)).shr(8);
+        upper.add(word(0x80)).shr(8).store_halves(high);
+        upper.store_bytes(low);
     }
 }

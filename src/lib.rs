@@ -103,6 +103,7 @@
 )]
 mod simd;
 
+mod draws;
 mod element;
 mod error;
 mod exact;

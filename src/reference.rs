@@ -231,6 +231,64 @@ pub fn int8_momentum<T: Float>(block: &mut [T]) {
     }
 }
 
+/// The f32 nearest to a number as bf16, ties to even, by its bits; NaN becomes a quiet NaN. Too large becomes
+/// infinite.
+///
+/// bf16 is the upper half of an f32.
+///
+/// ```
+/// use rootstep::reference::{bf16, from_bf16};
+///
+/// assert_eq!(bf16(1.0 + 1.0 / 128.0 + 1.0 / 256.0), 0x3f82); // A tie: 1 + 2/128 is even.
+/// assert_eq!(from_bf16(0x3f82), 1.015625);
+/// ```
+#[inline]
+#[must_use]
+pub const fn bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() { quiet_nan(bits) } else { upper_half(bits + 0x7fff + (bits >> 16 & 1)) }
+}
+
+/// The number of a bf16: exact.
+#[inline]
+#[must_use]
+pub const fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits((bits as u32) << 16)
+}
+
+/// The number nearest to an f32 as f16 (binary16 of IEEE 754-2019), ties to even, by its bits; NaN becomes a
+/// quiet NaN. Too large, from 65,520 on, becomes infinite; subnormal numbers are rounded as any others.
+///
+/// ```
+/// use rootstep::reference::{f16, from_f16};
+///
+/// assert_eq!([1.0, 65_519.0, 65_520.0].map(f16), [0x3c00, 0x7bff, 0x7c00]);
+/// assert_eq!(from_f16(0x0001), 2_f32.powi(-24));
+/// ```
+#[must_use]
+pub fn f16(x: f32) -> u16 {
+    if x.is_nan() {
+        return 0x7e00;
+    }
+    // The last place of an f16 of this magnitude; those below 2^-14 have that of the smallest normal ones.
+    let place = (exponent(x).max(-14) - 10) as f64;
+    let units = (f64::from(x.abs()) / 2_f64.powi(place as i32)).round_ties_even();
+    f16_of_units(x, units)
+}
+
+/// The number of an f16: exact.
+#[must_use]
+pub fn from_f16(bits: u16) -> f32 {
+    let (exponent, fraction) = (bits >> 10 & 0x1f, f32::from(bits & 0x3ff));
+    let magnitude = match exponent {
+        0 => fraction * 2_f32.powi(-24),
+        0x1f if fraction == 0.0 => f32::INFINITY,
+        0x1f => f32::NAN,
+        _ => (1024.0 + fraction) * 2_f32.powi(i32::from(exponent) - 25),
+    };
+    if bits & 0x8000 == 0 { magnitude } else { -magnitude }
+}
+
 /// The health of gradients: counts, the largest magnitude, and the L2 norm
 /// `sqrt(sum((s * x)^2)) / s`, in f64, each operation rounded once.
 ///

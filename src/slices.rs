@@ -115,7 +115,8 @@ impl Executor {
     }
 
     /// Takes the step of an optimizer on one tensor, all of it in memory of the caller's: parameters,
-    /// gradient and momentum. For a model, [`step_all`](Self::step_all) takes all tensors in one pass.
+    /// gradient and momentum. For a model, [`step_all`](Self::step_all) takes all tensors in one pass; it takes
+    /// gradients of another type than the parameters', and other ways of storing these, too.
     ///
     /// Each element becomes what [`reference::step`](crate::reference::step) specifies. A momentum given
     /// to a step without one stays as it is.
@@ -179,11 +180,11 @@ impl Executor {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn step_all<T: Element>(
+    pub fn step_all<C: Element<Compute = C>>(
         self,
-        tensors: &mut [TensorStep<'_, T, T::Compute>],
+        tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error> {
-        T::step_all(Checked::lengths(), self, tensors)
+        C::step_all(Checked::lengths(), self, tensors)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The numbers of an optimizer's step: plain data.
 
+use crate::draws::Draws;
 use crate::float::Float;
 use std::fmt;
 
@@ -214,25 +215,146 @@ impl<T> MomentumView<'_, T> {
     }
 }
 
-/// A step on one tensor of a model, all in memory of the caller's: what
-/// [`Executor::step_all`](crate::Executor::step_all) takes.
-pub struct TensorStep<'a, T, C = T> {
-    pub(crate) step: Step<C>,
-    pub(crate) parameters: &'a mut [T],
-    pub(crate) gradient: &'a [T],
-    pub(crate) momentum: MomentumMut<'a, C>,
+/// How the parameters of a tensor are stored: what becomes of the bits that their type has no place for, with the
+/// memory of the caller's that it takes.
+///
+/// Parameters in f32 and f64 are stored as they are, [nearest](Self::Nearest). Those in bf16 or f16 lose the small
+/// steps that way: all of less than half a place. Each of the others keeps them, in its own way.
+///
+/// ```
+/// # #[cfg(feature = "half")] {
+/// use half::bf16;
+/// use rootstep::Executor;
+/// use rootstep::optimizer::{MomentumMut, Rule, Step, StorageMut, TensorStep};
+///
+/// let step = Step::first(&Rule::sgd(1.0)).unwrap();
+/// let (mut parameters, gradient) = ([bf16::ONE; 2], [1e-3_f32, -1e-3]);
+/// let mut low = [0; 2];
+/// for _ in 0..100 {
+///     let storage = StorageMut::Split16(&mut low);
+///     let tensor = TensorStep::new(step, &mut parameters, &gradient, MomentumMut::None);
+///     Executor::default().step_all(&mut [tensor.with_storage(storage)]).unwrap();
+/// }
+/// assert_eq!(parameters.map(f32::from), [0.8984375, 1.1015625]); // The nearest to 0.9 and 1.1.
+/// # }
+/// ```
+#[non_exhaustive]
+pub enum StorageMut<'a> {
+    /// The nearest number of the type, ties to even.
+    Nearest,
+    /// bf16 or f16: one of the two next numbers, at random, so that the mean is right:
+    /// [`reference::stochastic_bf16`](crate::reference::stochastic_bf16) and
+    /// [`reference::stochastic_f16`](crate::reference::stochastic_f16).
+    Stochastic(Draws),
+    /// bf16, and these halves: together an f32, as
+    /// [`reference::split16`](crate::reference::split16) specifies. The bits are those of f32
+    /// parameters.
+    Split16(&'a mut [i16]),
+    /// bf16, and these bytes: together the upper 24 bits of an f32, as
+    /// [`reference::split8`](crate::reference::split8) specifies.
+    Split8(&'a mut [i8]),
+    /// These are the parameters; the bf16 or f16 are a copy of them, rounded to the nearest, which is
+    /// written and not read.
+    Master(&'a mut [f32]),
 }
 
-impl<'a, T, C> TensorStep<'a, T, C> {
-    /// The `step` on these `parameters`, by their `gradient` and with their `momentum`.
+impl StorageMut<'_> {
+    pub(crate) fn reborrow(&mut self) -> StorageMut<'_> {
+        match self {
+            Self::Nearest => StorageMut::Nearest,
+            Self::Stochastic(draws) => StorageMut::Stochastic(*draws),
+            Self::Split16(low) => StorageMut::Split16(low),
+            Self::Split8(low) => StorageMut::Split8(low),
+            Self::Master(master) => StorageMut::Master(master),
+        }
+    }
+
+    /// What is wrong with it for these parameters, if anything is.
+    pub(crate) fn problem<C>(&self, parameters: &Parameters<'_, C>) -> Option<String> {
+        let allowed = match (self, parameters) {
+            (Self::Stochastic(_) | Self::Master(_), Parameters::Full(_)) => Some("bf16 or f16"),
+            (Self::Split16(_) | Self::Split8(_), Parameters::Full(_) | Parameters::F16(_)) => {
+                Some("bf16")
+            }
+            _ => None,
+        };
+        if let Some(allowed) = allowed {
+            return Some(format!("it is one for other parameters; allowed: those in {allowed}"));
+        }
+        let (given, elements) = (self.elements()?, parameters.len());
+        (given != elements)
+            .then(|| format!("it has {given} elements; allowed: {elements}, as the parameters"))
+    }
+
+    /// Of how many elements it has memory, if it has any.
+    const fn elements(&self) -> Option<usize> {
+        match self {
+            Self::Nearest | Self::Stochastic(_) => None,
+            Self::Split16(low) => Some(low.len()),
+            Self::Split8(low) => Some(low.len()),
+            Self::Master(master) => Some(master.len()),
+        }
+    }
+}
+
+/// Parameters as they lie in memory.
+pub enum Parameters<'a, C> {
+    Full(&'a mut [C]),
+    /// By their bits.
+    Bf16(&'a mut [u16]),
+    F16(&'a mut [u16]),
+}
+
+impl<C> Parameters<'_, C> {
+    pub(crate) fn reborrow(&mut self) -> Parameters<'_, C> {
+        match self {
+            Self::Full(parameters) => Parameters::Full(parameters),
+            Self::Bf16(bits) => Parameters::Bf16(bits),
+            Self::F16(bits) => Parameters::F16(bits),
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Full(parameters) => parameters.len(),
+            Self::Bf16(parameters) | Self::F16(parameters) => parameters.len(),
+        }
+    }
+}
+
+/// A gradient as it lies in memory.
+#[derive(Clone, Copy)]
+pub enum Gradient<'a, C> {
+    Full(&'a [C]),
+    /// By their bits.
+    Bf16(&'a [u16]),
+    F16(&'a [u16]),
+}
+
+impl<C> Gradient<'_, C> {
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Full(gradient) => gradient.len(),
+            Self::Bf16(gradient) | Self::F16(gradient) => gradient.len(),
+        }
+    }
+}
+
+/// A step on one tensor of a model, all in memory of the caller's: what
+/// [`Executor::step_all`](crate::Executor::step_all) takes.
+pub struct TensorStep<'a, C> {
+    pub(crate) step: Step<C>,
+    pub(crate) parameters: Parameters<'a, C>,
+    pub(crate) gradient: Gradient<'a, C>,
+    pub(crate) momentum: MomentumMut<'a, C>,
+    pub(crate) storage: StorageMut<'a>,
+}
+
+impl<'a, C> TensorStep<'a, C> {
+    /// The same step, with the parameters stored in this way.
     #[must_use]
-    pub const fn new(
-        step: Step<C>,
-        parameters: &'a mut [T],
-        gradient: &'a [T],
-        momentum: MomentumMut<'a, C>,
-    ) -> Self {
-        Self { step, parameters, gradient, momentum }
+    pub fn with_storage(self, storage: StorageMut<'a>) -> Self {
+        Self { storage, ..self }
     }
 }
 
@@ -271,13 +393,46 @@ impl<T: fmt::Debug> fmt::Debug for MomentumView<'_, T> {
     }
 }
 
-impl<T: fmt::Debug, C: fmt::Debug> fmt::Debug for TensorStep<'_, T, C> {
+impl<C: fmt::Debug> fmt::Debug for TensorStep<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TensorStep")
             .field("step", &self.step)
-            .field("parameters", &Head(self.parameters))
-            .field("gradient", &Head(self.gradient))
+            .field("parameters", &self.parameters)
+            .field("gradient", &self.gradient)
             .field("momentum", &self.momentum)
+            .field("storage", &self.storage)
             .finish()
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for Parameters<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(parameters) => f.debug_tuple("Full").field(&Head(parameters)).finish(),
+            Self::Bf16(bits) => f.debug_tuple("Bf16").field(&Head(bits)).finish(),
+            Self::F16(bits) => f.debug_tuple("F16").field(&Head(bits)).finish(),
+        }
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for Gradient<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(gradient) => f.debug_tuple("Full").field(&Head(gradient)).finish(),
+            Self::Bf16(bits) => f.debug_tuple("Bf16").field(&Head(bits)).finish(),
+            Self::F16(bits) => f.debug_tuple("F16").field(&Head(bits)).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for StorageMut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nearest => f.write_str("Nearest"),
+            Self::Stochastic(draws) => f.debug_tuple("Stochastic").field(draws).finish(),
+            Self::Split16(low) => f.debug_tuple("Split16").field(&Head(low)).finish(),
+            Self::Split8(low) => f.debug_tuple("Split8").field(&Head(low)).finish(),
+            Self::Master(master) => f.debug_tuple("Master").field(&Head(master)).finish(),
+        }
     }
 }

@@ -14,7 +14,7 @@ mod simd;
 
 use compiled::Registers;
 pub use compiled::{autovectorize, streaming_axpy};
-use rootstep::{Element, Executor, Level, reference};
+use rootstep::{Element, Executor, Float, Level, reference};
 
 /// Ends the process if `ROOTSTEP_LEVEL` names no instruction set of this machine: the crate would take
 /// another one, and the numbers would be of that.
@@ -61,9 +61,9 @@ impl Operation {
 }
 
 /// An element type of the benches.
-pub trait Number: Element<Compute = Self> + Registers + bytemuck::Pod {}
+pub trait Number: Element<Compute = Self> + Float + Registers + bytemuck::Pod {}
 
-impl<T: Element<Compute = T> + Registers + bytemuck::Pod> Number for T {}
+impl<T: Element<Compute = T> + Float + Registers + bytemuck::Pod> Number for T {}
 
 /// The slices of a call.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! The pass that reads gradients and writes nothing: sums, the largest, counts.
 
-use super::update::{LanesOf, PREFETCH_AHEAD_BYTES, Part};
-use crate::format::{Format, Number};
+use super::update::{PREFETCH_AHEAD_BYTES, Part};
+use crate::float::Float as _;
+use crate::format::{Format, MemoryOf, Number, Stored};
 use crate::inspection::Inspection;
 use crate::simd::{Kernel, Lanes, Simd, Vector, prefetch};
 
@@ -14,9 +15,9 @@ pub(crate) const BLOCK_ELEMENTS: usize = 1 << 15;
 const RUNNING_SUMS: usize = 16;
 
 /// Inspects one block of a gradient.
-pub(crate) struct InspectBlock<'a, T> {
+pub(crate) struct InspectBlock<'a, X: Stored> {
     /// At most [`BLOCK_ELEMENTS`].
-    pub(crate) values: &'a [T],
+    pub(crate) values: &'a [MemoryOf<X::Compute, X::Format>],
     /// What every element is multiplied by before it is squared: a power of two.
     pub(crate) scale: f64,
     pub(crate) findings: &'a mut Findings,
@@ -31,18 +32,18 @@ pub(crate) struct Findings {
     pub(crate) squares: f64,
 }
 
-impl<T: Number> Kernel for InspectBlock<'_, T> {
+impl<X: Stored> Kernel for InspectBlock<'_, X> {
     #[inline(always)]
     fn call<S: Simd>(self, isa: S) {
         let Self { values, scale, findings } = self;
         let running = if scale == 1.0 {
-            Running::of::<S, false>(isa, values, scale)
+            Running::of::<X, S, false>(isa, values, scale)
         } else {
-            Running::of::<S, true>(isa, values, scale)
+            Running::of::<X, S, true>(isa, values, scale)
         };
         findings.squares = pairwise_sum(running.squares);
-        let largest = running.largest.into_iter().fold(T::default(), larger);
-        let normal = |smallest: &T| smallest.bits() >= T::MIN_POSITIVE_BITS;
+        let largest = running.largest.into_iter().fold(X::Compute::default(), larger);
+        let normal = |&smallest: &X::Compute| smallest >= X::MIN_POSITIVE;
         // With anything that is not finite, the sum is not.
         findings.inspection = if running.smallest.iter().all(normal) && findings.squares.is_finite()
         {
@@ -52,12 +53,12 @@ impl<T: Number> Kernel for InspectBlock<'_, T> {
                 ..Inspection::default()
             }
         } else {
-            count(values)
+            count::<X>(values)
         };
     }
 }
 
-impl<T: Number> Part for InspectBlock<'_, T> {
+impl<X: Stored> Part for InspectBlock<'_, X> {
     fn bytes(&self) -> usize {
         size_of_val(self.values)
     }
@@ -73,7 +74,11 @@ struct Running<T> {
 impl<T: Number> Running<T> {
     /// What there is in `values`, squared after they are multiplied by `factor` if `SCALED`.
     #[inline(always)]
-    fn of<S: Simd, const SCALED: bool>(isa: S, values: &[T], factor: f64) -> Self {
+    fn of<X: Stored<Compute = T>, S: Simd, const SCALED: bool>(
+        isa: S,
+        values: &[MemoryOf<T, X::Format>],
+        factor: f64,
+    ) -> Self {
         // As many registers of each array are used as a row fills.
         let infinity = T::Vector::<S>::splat(isa, T::INFINITY);
         let mut squares = [S::F64::splat(isa, 0.0); RUNNING_SUMS];
@@ -84,14 +89,14 @@ impl<T: Number> Running<T> {
         let (rows, rest) = values.as_chunks::<RUNNING_SUMS>();
         for row in rows {
             prefetch(row, PREFETCH_AHEAD_BYTES);
-            for (square, value) in squares.iter_mut().zip(LanesOf::<T, f64, S>::chunks(row).0) {
-                let value = <T as Format<f64>>::load::<S>(isa, value);
+            for (square, value) in squares.iter_mut().zip(LanesOf::<X, f64, S>::chunks(row).0) {
+                let value = <X::Format as Format<f64>>::load::<S>(isa, value);
                 let value = if SCALED { value.mul(scale) } else { value };
                 *square = square.add(value.mul(value));
             }
-            let registers = LanesOf::<T, T, S>::chunks(row).0;
+            let registers = LanesOf::<X, T, S>::chunks(row).0;
             for (i, lanes) in registers.iter().enumerate() {
-                let magnitude = T::Vector::<S>::load(isa, lanes).abs();
+                let magnitude = <X::Format as Format<T>>::load::<S>(isa, lanes).abs();
                 largest[i] = largest[i].larger(magnitude);
                 smallest[i] = smallest[i].smaller(magnitude);
             }
@@ -104,7 +109,8 @@ impl<T: Number> Running<T> {
         store(&squares, &mut running.squares);
         store(&largest, &mut running.largest);
         store(&smallest, &mut running.smallest);
-        for (i, value) in rest.iter().enumerate() {
+        for (i, &value) in rest.iter().enumerate() {
+            let value = <X::Format as Format<T>>::number(value);
             let wide = value.to_f64();
             let wide = if SCALED { wide * factor } else { wide };
             running.squares[i] += wide * wide;
@@ -114,6 +120,9 @@ impl<T: Number> Running<T> {
         running
     }
 }
+
+/// What a register of `C` is read from.
+type LanesOf<X, C, S> = <<X as Stored>::Format as Format<C>>::Lanes<S>;
 
 /// Writes as many registers as there is room for.
 #[inline(always)]
@@ -146,30 +155,34 @@ fn pairwise_sum(mut sums: [f64; RUNNING_SUMS]) -> f64 {
     sums[0]
 }
 
+/// The bits of the numbers that elements are computed in.
+type Bits<X> = <<X as Stored>::Compute as Number>::Bits;
+
 /// The counts of a block that has anything to count.
 #[inline(always)]
-fn count<T: Number>(values: &[T]) -> Inspection {
+fn count<X: Stored>(values: &[MemoryOf<X::Compute, X::Format>]) -> Inspection {
+    let numbers = || values.iter().map(|&value| <X::Format as Format<X::Compute>>::number(value));
     let mut found = Inspection { elements: values.len() as u64, ..Inspection::default() };
-    let mut largest = T::Bits::default();
-    let mut zeros = T::Bits::default();
-    let mut small = T::Bits::default();
-    let mut not_finite = T::Bits::default();
-    for value in values {
+    let mut largest = Bits::<X>::default();
+    let mut zeros = Bits::<X>::default();
+    let mut small = Bits::<X>::default();
+    let mut not_finite = Bits::<X>::default();
+    for value in numbers() {
         let bits = value.abs().bits();
-        let finite = bits < T::INFINITY_BITS;
-        zeros += T::Bits::from(bits == T::Bits::default());
-        small += T::Bits::from(bits < T::MIN_POSITIVE_BITS);
-        not_finite += T::Bits::from(!finite);
-        largest = largest.max(if finite { bits } else { T::Bits::default() });
+        let finite = bits < X::Compute::INFINITY_BITS;
+        zeros += Bits::<X>::from(bits == Bits::<X>::default());
+        small += Bits::<X>::from(bits < X::MIN_POSITIVE.bits());
+        not_finite += Bits::<X>::from(!finite);
+        largest = largest.max(if finite { bits } else { Bits::<X>::default() });
     }
     found.zero = zeros.into();
     found.subnormal = small.into() - found.zero;
-    found.max_magnitude = T::of_bits(largest).to_f64();
-    if not_finite != T::Bits::default() {
-        found.nan = values.iter().filter(|value| value.to_f64().is_nan()).count() as u64;
+    found.max_magnitude = X::Compute::of_bits(largest).to_f64();
+    if not_finite != Bits::<X>::default() {
+        found.nan = numbers().filter(|value| value.is_nan()).count() as u64;
         found.infinite = not_finite.into() - found.nan;
         found.first_non_finite =
-            values.iter().position(|value| !value.to_f64().is_finite()).map(|index| (0, index));
+            numbers().position(|value| !value.is_finite()).map(|index| (0, index));
         if found.infinite > 0 {
             found.max_magnitude = f64::INFINITY;
         }

@@ -5,18 +5,21 @@
 mod block;
 mod inspect;
 mod operations;
+mod place;
 mod step;
+mod stored;
 mod update;
 
 pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
 pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-pub(crate) use step::StepPart;
-pub(crate) use update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
+pub(crate) use step::{StepPart, Stepped};
+pub(crate) use update::{CHUNK_BYTES, Operation, Part, SliceUpdate, WorkingSet};
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optimizer::{MomentumMut, Rule, Step};
+    use crate::optimizer::{MomentumMut, Rule, Step, StorageMut};
+    use crate::step::{Gradient, Parameters};
 
     /// Work is cut into parts of a chunk, the last one shorter, which know their bytes.
     #[test]
@@ -26,22 +29,23 @@ mod tests {
         let (mut values, gradient) = (vec![1.0_f64; length], vec![1.0_f64; length]);
         let expected = [CHUNK_BYTES, CHUNK_BYTES, CHUNK_BYTES, REST];
 
-        let (output, inputs) = (&mut values[..], [&gradient[..]]);
-        let (states, working_set): ([&mut [f64]; 0], _) = ([], WorkingSet::Near);
-        let update = Update { operation: Axpy { alpha: 2.0 }, output, states, inputs, working_set };
+        let (output, inputs, working_set) = (&mut values[..], [&gradient[..]], WorkingSet::Near);
+        let axpy = Axpy { alpha: 2.0 };
+        let update = SliceUpdate::<f64, f64, _, 1>::of_slices(axpy, output, inputs, working_set);
         assert!(update.chunks(CHUNK_BYTES).map(|part| part.bytes()).eq(expected));
 
         let step = StepPart {
             step: Step::first(&Rule::sgd(0.1)).unwrap(),
-            parameters: &mut values,
-            gradient: &gradient,
+            parameters: Parameters::Full(&mut values),
+            gradient: Gradient::Full(&gradient),
             momentum: MomentumMut::None,
+            storage: StorageMut::Nearest,
             working_set,
         };
         assert!(step.chunks().map(|part| part.bytes()).eq(expected));
 
         let findings = &mut Findings::default();
-        let block = InspectBlock { values: &gradient[..7], scale: 1.0, findings };
+        let block = InspectBlock::<f64> { values: &gradient[..7], scale: 1.0, findings };
         assert_eq!(block.bytes(), 56);
     }
 }

@@ -1,13 +1,20 @@
 //! The step of an optimizer: everything that happens to an element, in one pass.
 
 use super::block::Block;
-use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet, take_front};
+use super::place::{Place, Source, Values, ValuesMut, take_front};
+use super::stored::{
+    AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, Stochastic, WithCopy,
+};
+use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
 use crate::float::Bf16;
-use crate::format::{Number, Stored};
+use crate::format::Number;
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
-use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step};
+use crate::step::{
+    Gradient, INT8_BLOCK, MomentumMut, Parameters, Power, PowerOf, Step, StorageMut,
+};
 use std::iter;
+use std::marker::PhantomData;
 
 /// Without momentum: the parameters alone are written.
 impl<C: Number> Operation<C, 0, 1> for Step<C> {
@@ -78,25 +85,29 @@ fn add_decay<C: Number, B: Block<C>>(d: B, decay: C, x: B) -> B {
     if decay == C::default() { d } else { d + x.splat(decay) * x }
 }
 
-/// Elements of int8 momentum that are unpacked at a time: few enough to stay in L1, many enough that
-/// the call of the step costs nothing.
-const UNPACKED: usize = 8 * INT8_BLOCK;
+/// A type that steps are computed in.
+pub(crate) trait Stepped: Number {
+    /// Takes a step on some elements of a tensor.
+    fn step<S: Simd>(isa: S, part: StepPart<'_, Self>);
+}
 
 /// The step on some elements of a tensor.
 #[derive(Debug)]
-pub(crate) struct StepPart<'a, X: Stored> {
-    pub(crate) step: Step<X::Compute>,
-    pub(crate) parameters: &'a mut [X],
+pub(crate) struct StepPart<'a, C> {
+    pub(crate) step: Step<C>,
+    pub(crate) parameters: Parameters<'a, C>,
     /// As many.
-    pub(crate) gradient: &'a [X],
+    pub(crate) gradient: Gradient<'a, C>,
     /// As many, or none if the step has none.
-    pub(crate) momentum: MomentumMut<'a, X::Compute>,
+    pub(crate) momentum: MomentumMut<'a, C>,
+    /// One that the parameters allow, with memory for as many.
+    pub(crate) storage: StorageMut<'a>,
     pub(crate) working_set: WorkingSet,
 }
 
-impl<X: Stored> Part for StepPart<'_, X> {
+impl<C: Stepped> Part for StepPart<'_, C> {
     fn bytes(&self) -> usize {
-        size_of_val(self.parameters)
+        self.parameters.len() * size_of::<C>()
     }
 
     /// Each enters the instruction set by itself: all that a step can do is long, and compiled once.
@@ -107,46 +118,157 @@ impl<X: Stored> Part for StepPart<'_, X> {
     }
 }
 
-impl<X: Stored> Kernel for StepPart<'_, X> {
+impl<C: Stepped> Kernel for StepPart<'_, C> {
     #[inline(always)]
     fn call<S: Simd>(self, isa: S) {
-        let Self { step: operation, parameters: output, gradient, momentum, working_set } = self;
-        let inputs = [gradient];
-        // Each is a call, and a frame of its own on the stack.
+        C::step(isa, self);
+    }
+}
+
+/// An update that is a call, and a frame of its own on the stack.
+#[inline(always)]
+fn run<S, C, W, M, I, const STATES: usize>(
+    isa: S,
+    (operation, working_set): (Step<C>, WorkingSet),
+    output: W,
+    states: [M; STATES],
+    input: I,
+) where
+    S: Simd,
+    C: Number,
+    W: Place<Compute = C>,
+    M: Place<Compute = C>,
+    I: Source<Compute = C>,
+    Step<C>: Operation<C, STATES, 1>,
+{
+    isa.run(Update { operation, output, states, inputs: [input], working_set });
+}
+
+impl Stepped for f64 {
+    #[inline(always)]
+    fn step<S: Simd>(isa: S, part: StepPart<'_, f64>) {
+        let StepPart { step, parameters, gradient, momentum, working_set, .. } = part;
+        let (Parameters::Full(parameters), Gradient::Full(gradient)) = (parameters, gradient)
+        else {
+            unreachable!("no other format is computed in f64");
+        };
+        let (how, output) = ((step, working_set), ValuesMut::<f64, f64>(parameters));
+        let input = Values::<f64, f64>(gradient);
         match momentum {
             MomentumMut::None => {
-                let states: [&mut [X::Compute]; 0] = [];
-                isa.run(Update { operation, output, states, inputs, working_set });
+                let states: [ValuesMut<'static, f64, f64>; 0] = [];
+                run(isa, how, output, states, input);
             }
             MomentumMut::Full(momentum) => {
-                isa.run(Update { operation, output, states: [momentum], inputs, working_set });
+                run(isa, how, output, [ValuesMut::<f64, f64>(momentum)], input);
             }
             MomentumMut::Bf16(momentum) => {
-                let states = [bytemuck::cast_slice_mut::<u16, Bf16>(momentum)];
-                isa.run(Update { operation, output, states, inputs, working_set });
+                run(isa, how, output, [ValuesMut::<f64, Bf16>(momentum)], input);
             }
-            MomentumMut::Int8 { mut codes, mut scales } => {
-                let mut unpacked = [X::Compute::default(); UNPACKED];
-                let gradients = gradient.chunks(UNPACKED);
-                for (output, gradient) in output.chunks_mut(UNPACKED).zip(gradients) {
-                    let full = &mut unpacked[..output.len()];
-                    let codes = take_front(&mut codes, full.len());
-                    let scales = take_front(&mut scales, full.len().div_ceil(INT8_BLOCK));
-                    unpack_int8(codes, scales, full);
-                    let (states, inputs) = ([&mut *full], [gradient]);
-                    isa.run(Update { operation, output, states, inputs, working_set });
-                    pack_int8(full, codes, scales);
-                }
+            MomentumMut::Int8 { codes, scales } => {
+                let block = &mut [0.0; INT8_BLOCK];
+                run(isa, how, output, [Int8::new(codes, scales, block)], input);
             }
         }
     }
 }
 
-impl<X: Stored> StepPart<'_, X> {
+impl Stepped for f32 {
+    /// What all is in f32, or has the momentum alone in bf16, has a loop of its own; the rest asks for its
+    /// formats at every row.
+    #[inline(always)]
+    fn step<S: Simd>(isa: S, part: StepPart<'_, f32>) {
+        let StepPart { step, parameters, gradient, momentum, storage, working_set } = part;
+        let how = (step, working_set);
+        let (x, g, momentum) = match (parameters, gradient, momentum) {
+            (Parameters::Full(x), Gradient::Full(g), MomentumMut::None) => {
+                return run(isa, how, in_f32_mut(x), NO_STATE, in_f32(g));
+            }
+            (Parameters::Full(x), Gradient::Full(g), MomentumMut::Full(m)) => {
+                return run(isa, how, in_f32_mut(x), [in_f32_mut(m)], in_f32(g));
+            }
+            (Parameters::Full(x), Gradient::Full(g), MomentumMut::Bf16(m)) => {
+                let states = [ValuesMut::<f32, Bf16>(m)];
+                return run(isa, how, in_f32_mut(x), states, in_f32(g));
+            }
+            other => other,
+        };
+        let (buffer, block) = (&mut DrawBuffer::new(), &mut [0.0; INT8_BLOCK]);
+        let output = any_parameters(x, storage, buffer);
+        let input = any_gradient(g);
+        let state = match momentum {
+            MomentumMut::None => return run(isa, how, output, NO_STATE, input),
+            MomentumMut::Full(m) => AnyMomentum::Full(ValuesMut(m)),
+            MomentumMut::Bf16(m) => AnyMomentum::Bf16(ValuesMut(m)),
+            MomentumMut::Int8 { codes, scales } => {
+                AnyMomentum::Int8(Int8::new(codes, scales, block))
+            }
+        };
+        run(isa, how, output, [state], input);
+    }
+}
+
+const NO_STATE: [ValuesMut<'static, f32, f32>; 0] = [];
+
+#[inline(always)]
+const fn in_f32(slice: &[f32]) -> Values<'_, f32, f32> {
+    Values(slice)
+}
+
+#[inline(always)]
+const fn in_f32_mut(slice: &mut [f32]) -> ValuesMut<'_, f32, f32> {
+    ValuesMut(slice)
+}
+
+#[inline(always)]
+fn any_parameters<'a>(
+    parameters: Parameters<'a, f32>,
+    storage: StorageMut<'a>,
+    buffer: &'a mut DrawBuffer,
+) -> AnyParameters<'a> {
+    match (parameters, storage) {
+        (Parameters::Full(x), _) => AnyParameters::Full(ValuesMut(x)),
+        (Parameters::Bf16(x), StorageMut::Nearest) => AnyParameters::Bf16(ValuesMut(x)),
+        (Parameters::F16(x), StorageMut::Stochastic(draws)) => {
+            AnyParameters::StochasticF16(Stochastic::new(x, draws, buffer))
+        }
+        (Parameters::Bf16(x), StorageMut::Stochastic(draws)) => {
+            AnyParameters::StochasticBf16(Stochastic::new(x, draws, buffer))
+        }
+        (Parameters::Bf16(high), StorageMut::Split16(low)) => {
+            AnyParameters::Split16(InParts { high, low: bytemuck::cast_slice_mut(low) })
+        }
+        (Parameters::Bf16(high), StorageMut::Split8(low)) => {
+            AnyParameters::Split8(InParts { high, low: bytemuck::cast_slice_mut(low) })
+        }
+        (Parameters::Bf16(copy), StorageMut::Master(numbers)) => {
+            AnyParameters::Bf16Copy(WithCopy { numbers, copy, half: PhantomData })
+        }
+        (Parameters::F16(copy), StorageMut::Master(numbers)) => {
+            AnyParameters::F16Copy(WithCopy { numbers, copy, half: PhantomData })
+        }
+        // The executor lets no parts of f16 pass.
+        (Parameters::F16(x), _) => AnyParameters::F16(ValuesMut(x)),
+    }
+}
+
+#[inline(always)]
+const fn any_gradient(gradient: Gradient<'_, f32>) -> AnyGradient<'_> {
+    match gradient {
+        Gradient::Full(g) => AnyGradient::Full(Values(g)),
+        Gradient::Bf16(g) => AnyGradient::Bf16(Values(g)),
+        Gradient::F16(g) => AnyGradient::F16(Values(g)),
+    }
+}
+
+impl<C> StepPart<'_, C> {
     /// The same step in parts that a thread takes at a time.
-    pub(crate) fn chunks(mut self) -> impl Iterator<Item = Self> + Send {
-        let length = CHUNK_BYTES / size_of::<X>();
-        const { assert!((CHUNK_BYTES / size_of::<X>()).is_multiple_of(INT8_BLOCK)) };
+    pub(crate) fn chunks(mut self) -> impl Iterator<Item = Self> + Send
+    where
+        C: Number,
+    {
+        let length = CHUNK_BYTES / size_of::<C>();
+        const { assert!((CHUNK_BYTES / size_of::<C>()).is_multiple_of(INT8_BLOCK)) };
         iter::from_fn(move || {
             let length = length.min(self.parameters.len());
             (length > 0).then(|| self.split_off(length))
@@ -154,17 +276,60 @@ impl<X: Stored> StepPart<'_, X> {
     }
 
     /// Takes the first `length` elements away: whole blocks, or all.
-    fn split_off(&mut self, length: usize) -> Self {
+    fn split_off(&mut self, length: usize) -> Self
+    where
+        C: Number,
+    {
         let Self { step, working_set, .. } = *self;
-        let (gradient, rest) = self.gradient.split_at(length);
-        self.gradient = rest;
         Self {
             step,
-            parameters: take_front(&mut self.parameters, length),
-            gradient,
+            parameters: split_off_parameters(&mut self.parameters, length),
+            gradient: split_off_gradient(&mut self.gradient, length),
             momentum: split_off_momentum(&mut self.momentum, length),
+            storage: split_off_storage(&mut self.storage, length),
             working_set,
         }
+    }
+}
+
+/// Takes the first `length` parameters away.
+fn split_off_parameters<'a, C>(
+    parameters: &mut Parameters<'a, C>,
+    length: usize,
+) -> Parameters<'a, C> {
+    match parameters {
+        Parameters::Full(parameters) => Parameters::Full(take_front(parameters, length)),
+        Parameters::Bf16(bits) => Parameters::Bf16(take_front(bits, length)),
+        Parameters::F16(bits) => Parameters::F16(take_front(bits, length)),
+    }
+}
+
+/// Takes the gradient of the first `length` elements away.
+fn split_off_gradient<'a, C>(gradient: &mut Gradient<'a, C>, length: usize) -> Gradient<'a, C> {
+    fn front<'a, E>(slice: &mut &'a [E], length: usize) -> &'a [E] {
+        let (front, rest) = slice.split_at(length);
+        *slice = rest;
+        front
+    }
+    match gradient {
+        Gradient::Full(gradient) => Gradient::Full(front(gradient, length)),
+        Gradient::Bf16(bits) => Gradient::Bf16(front(bits, length)),
+        Gradient::F16(bits) => Gradient::F16(front(bits, length)),
+    }
+}
+
+/// Takes what is stored beside the first `length` parameters away.
+fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> StorageMut<'a> {
+    match storage {
+        StorageMut::Nearest => StorageMut::Nearest,
+        StorageMut::Stochastic(draws) => {
+            let front = *draws;
+            *draws = draws.skip(length);
+            StorageMut::Stochastic(front)
+        }
+        StorageMut::Split16(low) => StorageMut::Split16(take_front(low, length)),
+        StorageMut::Split8(low) => StorageMut::Split8(take_front(low, length)),
+        StorageMut::Master(master) => StorageMut::Master(take_front(master, length)),
     }
 }
 
@@ -182,40 +347,4 @@ fn split_off_momentum<'a, C>(
             scales: take_front(scales, length.div_ceil(INT8_BLOCK)),
         },
     }
-}
-
-/// Writes int8 momentum to `full`, which is as long.
-#[inline(always)]
-fn unpack_int8<C: Number>(codes: &[i8], scales: &[f32], full: &mut [C]) {
-    let blocks = codes.chunks(INT8_BLOCK).zip(scales);
-    for (full, (codes, scale)) in full.chunks_mut(INT8_BLOCK).zip(blocks) {
-        let unit = scale / 127.0;
-        for (full, &code) in full.iter_mut().zip(codes) {
-            *full = C::from_f32(f32::from(code) * unit);
-        }
-    }
-}
-
-/// Takes int8 momentum from `full`, which is as long.
-#[inline(always)]
-fn pack_int8<C: Number>(full: &[C], codes: &mut [i8], scales: &mut [f32]) {
-    let blocks = codes.chunks_mut(INT8_BLOCK).zip(scales);
-    for (full, (codes, scale)) in full.chunks(INT8_BLOCK).zip(blocks) {
-        // The bits of magnitudes are in the order of the magnitudes, NaN above all.
-        let largest = full.iter().map(|m| m.to_f32().abs().to_bits()).fold(0, u32::max);
-        *scale = f32::from_bits(largest);
-        let factor = 127.0 / (*scale + 1e-12);
-        for (code, m) in codes.iter_mut().zip(full) {
-            *code = nearest_i8(m.to_f32() * factor);
-        }
-    }
-}
-
-/// The nearest integer, ties to even, of a number within ±127.5; 0 of all others.
-#[inline(always)]
-fn nearest_i8(value: f32) -> i8 {
-    /// Where a float's last place is 1: adding it rounds to an integer, which is in the last byte.
-    const INTEGERS: f32 = 1.5 * 8_388_608.0;
-    let value = if value.abs() < 127.5 { value } else { 0.0 };
-    (value + INTEGERS).to_bits().to_le_bytes()[0].cast_signed()
 }

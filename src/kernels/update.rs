@@ -1,11 +1,12 @@
 //! The loop: applies an operation to whole slices.
 
 use super::block::{Block, Registers};
-use crate::format::{Format, Number, Stored};
+use super::place::{Load, Place, Source, Store, Values, ValuesMut, take_front};
+use crate::format::{Format, Number};
 use crate::level::Level;
-use crate::simd::{Kernel, Lanes, Portable, Scalar, Simd, Streaming, Vector, prefetch};
+use crate::simd::{Kernel, Portable, Scalar, Simd, Streaming, Vector};
+use std::iter;
 use std::sync::OnceLock;
-use std::{array, iter};
 
 /// What happens to the elements of the output and of the states that go with it, as an expression over
 /// numbers of type `C`.
@@ -28,16 +29,13 @@ pub(crate) trait Operation<C, const STATES: usize, const INPUTS: usize>:
     const IN_PLACE: bool;
 }
 
-/// An operation and the slices it is applied to: parameters and gradients of `X`, states of `M`, all
-/// computed in the one type that `X` is computed in.
-#[derive(Debug)]
-pub(crate) struct Update<'a, X, M, O, const STATES: usize, const INPUTS: usize> {
+/// An operation and the memory it is applied to: what is written, as long as the states and the inputs.
+pub(crate) struct Update<W, M, I, O, const STATES: usize, const INPUTS: usize> {
     pub(crate) operation: O,
-    pub(crate) output: &'a mut [X],
-    /// Each as long as the output, and so are the inputs.
-    pub(crate) states: [&'a mut [M]; STATES],
-    pub(crate) inputs: [&'a [X]; INPUTS],
-    /// Where the slices are.
+    pub(crate) output: W,
+    pub(crate) states: [M; STATES],
+    pub(crate) inputs: [I; INPUTS],
+    /// Where all of it is.
     pub(crate) working_set: WorkingSet,
 }
 
@@ -67,13 +65,14 @@ impl WorkingSet {
     }
 }
 
-impl<
-    X: Stored,
-    M: Format<X::Compute>,
-    O: Operation<X::Compute, STATES, INPUTS>,
-    const STATES: usize,
-    const INPUTS: usize,
-> Kernel for Update<'_, X, M, O, STATES, INPUTS>
+impl<C, W, M, I, O, const STATES: usize, const INPUTS: usize> Kernel
+    for Update<W, M, I, O, STATES, INPUTS>
+where
+    C: Number,
+    W: Place<Compute = C>,
+    M: Place<Compute = C>,
+    I: Source<Compute = C>,
+    O: Operation<C, STATES, INPUTS>,
 {
     /// Registers of the widest kind while they fit, then those of 128 bits, then single elements.
     /// Each lane computes the same expression at every width, so an element's result does not
@@ -85,25 +84,21 @@ impl<
     fn call<S: Simd>(self, isa: S) {
         let rest = match self.working_set {
             WorkingSet::Near => self.whole_registers::<S, false, false>(isa),
-            WorkingSet::Memory if !O::IN_PLACE => {
-                self.aligned().whole_registers::<S, true, true>(isa)
-            }
+            WorkingSet::Memory if !O::IN_PLACE => self.whole_registers::<S, true, true>(isa),
             WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S, true, false>(isa),
         };
         rest.tail();
     }
 }
 
-impl<
-    X: Stored,
-    M: Format<X::Compute>,
-    O: Operation<X::Compute, STATES, INPUTS>,
-    const STATES: usize,
-    const INPUTS: usize,
-> Part for Update<'_, X, M, O, STATES, INPUTS>
+impl<C, F, O, const INPUTS: usize> Part for SliceUpdate<'_, C, F, O, INPUTS>
+where
+    C: Number,
+    F: Format<C>,
+    O: Operation<C, 0, INPUTS>,
 {
     fn bytes(&self) -> usize {
-        size_of_val(self.output)
+        size_of_val(self.output.0)
     }
 }
 
@@ -143,194 +138,220 @@ const BLOCK: usize = 4;
 /// docs/performance.md.
 pub(super) const PREFETCH_AHEAD_BYTES: usize = 2048;
 
+/// A cache line, the unit of transfer to memory.
+const LINE_BYTES: usize = 64;
+
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
 /// Measured in docs/performance.md.
 const FAR_BYTES: usize = 16 << 20;
 
-/// A cache line, the unit of transfer to memory.
-const LINE_BYTES: usize = 64;
+/// An update of a slice by slices, without states.
+pub(crate) type SliceUpdate<'a, C, F, O, const INPUTS: usize> =
+    Update<ValuesMut<'a, C, F>, ValuesMut<'static, C, C>, Values<'a, C, F>, O, 0, INPUTS>;
 
-/// A register of `S`, and its elements of `M` in memory.
-type Register<C, S> = <C as Number>::Vector<S>;
-pub(super) type LanesOf<M, C, S> = <M as Format<C>>::Lanes<S>;
-
-impl<
-    X: Stored,
-    M: Format<X::Compute>,
-    O: Operation<X::Compute, STATES, INPUTS>,
-    const STATES: usize,
-    const INPUTS: usize,
-> Update<'_, X, M, O, STATES, INPUTS>
+impl<'a, C, F, O, const INPUTS: usize> SliceUpdate<'a, C, F, O, INPUTS>
+where
+    C: Number,
+    F: Format<C>,
+    O: Operation<C, 0, INPUTS>,
 {
+    /// Of slices of one length.
+    #[inline(always)]
+    pub(crate) fn of_slices(
+        operation: O,
+        output: &'a mut [F::Memory],
+        inputs: [&'a [F::Memory]; INPUTS],
+        working_set: WorkingSet,
+    ) -> Self {
+        let (output, inputs) = (ValuesMut(output), inputs.map(Values));
+        Self { operation, output, states: [], inputs, working_set }
+    }
+
     /// The same update in parts of `bytes` of the output; the last may be shorter.
     pub(crate) fn chunks(mut self, bytes: usize) -> impl Iterator<Item = Self> + Send {
-        let length = bytes / size_of::<X>();
+        let length = bytes / size_of::<F::Memory>();
         iter::from_fn(move || {
             let length = length.min(self.output.len());
             (length > 0).then(|| self.split_off(length))
         })
     }
 
-    /// Takes the first `length` elements away.
-    #[inline(always)]
-    fn split_off(&mut self, length: usize) -> Self {
-        let Self { operation, working_set, .. } = *self;
-        let output = take_front(&mut self.output, length);
-        let states = self.states.each_mut().map(|state| take_front(state, length));
-        let inputs = self.inputs.map(|input| &input[..length]);
-        self.inputs = self.inputs.map(|input| &input[length..]);
-        Self { operation, output, states, inputs, working_set }
-    }
-
     /// Updates the front of the slices up to where the output is aligned to a cache line, and
     /// returns the rest.
-    #[inline(always)]
-    fn aligned(mut self) -> Self {
-        let front = self.output.as_ptr().align_offset(LINE_BYTES).min(self.output.len());
+    pub(crate) fn aligned(mut self) -> Self {
+        let front = self.output.0.as_ptr().align_offset(LINE_BYTES).min(self.output.len());
         self.split_off(front).tail();
         self
     }
 
-    /// Updates slices too short for wide registers.
+    /// Takes the first `length` elements away.
+    #[inline(always)]
+    fn split_off(&mut self, length: usize) -> Self {
+        let Self { operation, working_set, .. } = *self;
+        let output = take_front(&mut self.output.0, length);
+        let inputs = self.inputs.each_ref().map(|input| &input.0[..length]);
+        self.inputs.iter_mut().for_each(|input| input.0 = &input.0[length..]);
+        Self::of_slices(operation, output, inputs, working_set)
+    }
+}
+
+impl<C, W, M, I, O, const STATES: usize, const INPUTS: usize> Update<W, M, I, O, STATES, INPUTS>
+where
+    C: Number,
+    W: Place<Compute = C>,
+    M: Place<Compute = C>,
+    I: Source<Compute = C>,
+    O: Operation<C, STATES, INPUTS>,
+{
+    /// Updates fewer elements than a wide register has.
     #[inline(always)]
     pub(crate) fn tail(self) {
-        self.whole_registers::<Portable, false, false>(Portable)
-            .whole_registers::<Scalar, false, false>(Scalar);
+        self.single_registers::<Portable>(Portable, None).single_registers::<Scalar>(Scalar, None);
     }
 
-    /// Updates the front of the slices in whole registers of `S`, and returns the rest.
+    /// Updates the front of the memory in whole registers of `S`, and returns the rest.
     #[inline(always)]
     fn whole_registers<S: Simd, const PREFETCH: bool, const STREAM: bool>(self, isa: S) -> Self {
-        let Self { operation, output, mut states, inputs, working_set } = self;
-        let length = output.len();
-        let inputs = inputs.map(|input| LanesOf::<X, X::Compute, S>::chunks(&input[..length]));
-        let input_blocks = inputs.map(|(registers, _)| registers.as_chunks::<BLOCK>());
-        let (registers, rest) = LanesOf::<X, X::Compute, S>::chunks_mut(&mut output[..length]);
-        let (blocks, singles) = registers.as_chunks_mut::<BLOCK>();
-        let mut state_registers = states
-            .each_mut()
-            .map(|state| LanesOf::<M, X::Compute, S>::chunks_mut(&mut state[..length]).0);
-        let mut state_blocks =
-            state_registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().0);
-
-        let refined = match (O::ROOT, PREFETCH && !STREAM) {
-            (false, _) => 0,
-            (true, false) => Register::<X::Compute, S>::REFINED_OF_FOUR,
-            (true, true) => Register::<X::Compute, S>::REFINED_OF_FOUR_FAR,
-        };
         let streaming = if STREAM { Some(Streaming::start()) } else { None };
-        for b in 0..blocks.len() {
-            let output = &mut blocks[b];
-            let states = state_blocks.each_mut().map(|blocks| &mut blocks[b]);
-            let inputs = input_blocks.map(|(blocks, _)| &blocks[b]);
+        let streaming = streaming.as_ref();
+        self.blocks::<S, PREFETCH>(isa, streaming).single_registers(isa, streaming)
+    }
+
+    #[inline(always)]
+    fn blocks<S: Simd, const PREFETCH: bool>(self, isa: S, streaming: Option<&Streaming>) -> Self {
+        let refined = match (O::ROOT, PREFETCH && streaming.is_none()) {
+            (false, _) => 0,
+            (true, false) => C::Vector::<S>::REFINED_OF_FOUR,
+            (true, true) => C::Vector::<S>::REFINED_OF_FOUR_FAR,
+        };
+        let mut rows = self.rows::<S, BLOCK>();
+        for row in 0..rows.output.len() {
             if PREFETCH && O::ROOT {
-                if O::IN_PLACE {
-                    prefetch(output, PREFETCH_AHEAD_BYTES);
-                }
-                for state in &states {
-                    prefetch(*state, PREFETCH_AHEAD_BYTES);
-                }
-                for input in inputs {
-                    prefetch(input, PREFETCH_AHEAD_BYTES);
-                }
+                rows.prefetch(row, PREFETCH_AHEAD_BYTES);
             }
-            apply_to_block::<X, M, O, S, _, _, _>(
-                isa,
-                refined,
-                operation,
-                output,
-                states,
-                inputs,
-                streaming.as_ref(),
-            );
+            rows.update(isa, row, refined, streaming);
         }
-        let mut state_singles =
-            state_registers.each_mut().map(|registers| registers.as_chunks_mut::<BLOCK>().1);
-        // Not a loop as long as the singles: the compiler would vectorise that of `Scalar`, by masks.
-        for i in 0..BLOCK - 1 {
-            if i >= singles.len() {
+        rows.rest()
+    }
+
+    /// Fewer than a block.
+    #[inline(always)]
+    fn single_registers<S: Simd>(self, isa: S, streaming: Option<&Streaming>) -> Self {
+        let mut rows = self.rows::<S, 1>();
+        // Not a loop as long as there are registers: the compiler would vectorise that of `Scalar`, by masks.
+        for row in 0..BLOCK - 1 {
+            if row >= rows.output.len() {
                 break;
             }
-            let output = array::from_mut(&mut singles[i]);
-            let states = state_singles.each_mut().map(|singles| array::from_mut(&mut singles[i]));
-            let inputs = input_blocks.map(|(_, singles)| array::from_ref(&singles[i]));
-            apply_to_block::<X, M, O, S, _, _, _>(
-                isa,
-                0,
-                operation,
-                output,
-                states,
-                inputs,
-                streaming.as_ref(),
-            );
+            rows.update(isa, row, 0, streaming);
         }
-        let states = states.map(|state| LanesOf::<M, X::Compute, S>::chunks_mut(state).1);
-        Self { operation, output: rest, states, inputs: inputs.map(|(_, rest)| rest), working_set }
+        rows.rest()
+    }
+
+    #[inline(always)]
+    fn rows<S: Simd, const N: usize>(self) -> RowsOf<S, N, W, M, I, O, STATES, INPUTS> {
+        let Self { operation, output, states, inputs, working_set } = self;
+        let length = output.len();
+        Rows {
+            operation,
+            output: output.rows(length),
+            states: states.map(|state| state.rows(length)),
+            inputs: inputs.map(|input| input.rows(length)),
+            working_set,
+        }
     }
 }
 
-/// Takes the first `length` elements away.
-#[inline(always)]
-#[allow(clippy::mut_mut, reason = "the slice itself is shortened")]
-pub(super) fn take_front<'a, E>(slice: &mut &'a mut [E], length: usize) -> &'a mut [E] {
-    let (front, rest) = std::mem::take(slice).split_at_mut(length);
-    *slice = rest;
-    front
-}
+/// The rows of an update.
+type RowsOf<S, const N: usize, W, M, I, O, const STATES: usize, const INPUTS: usize> = Rows<
+    <W as Place>::Rows<S, N>,
+    <M as Place>::Rows<S, N>,
+    <I as Source>::Rows<S, N>,
+    O,
+    STATES,
+    INPUTS,
+>;
 
-/// Applies `operation` to a block, the first `refined` registers with refined roots; then writes it,
-/// past the caches if there is permission. (Loads behind a store that waits for its root can wait
-/// too, where the CPU takes their addresses for the same.)
-#[inline(always)]
-fn apply_to_block<
-    X: Stored,
-    M: Format<X::Compute>,
-    O: Operation<X::Compute, STATES, INPUTS>,
-    S: Simd,
-    const STATES: usize,
-    const INPUTS: usize,
-    const N: usize,
->(
-    isa: S,
-    refined: usize,
+/// The memory of an update as rows of registers.
+struct Rows<W, M, I, O, const STATES: usize, const INPUTS: usize> {
     operation: O,
-    output: &mut [LanesOf<X, X::Compute, S>; N],
-    states: [&mut [LanesOf<M, X::Compute, S>; N]; STATES],
-    inputs: [&[LanesOf<X, X::Compute, S>; N]; INPUTS],
-    streaming: Option<&Streaming>,
-) {
-    let zero = Register::<X::Compute, S>::splat(isa, X::Compute::default());
-    let zeros = Registers { isa, refined, all: [zero; N] };
-    let mut old = zeros;
-    if O::IN_PLACE {
-        load::<X, X::Compute, S, N>(isa, &mut old, output);
-    }
-    let (mut old_states, mut loaded) = ([zeros; STATES], [zeros; INPUTS]);
-    for (old, state) in old_states.iter_mut().zip(&states) {
-        load::<M, X::Compute, S, N>(isa, old, state);
-    }
-    for (loaded, input) in loaded.iter_mut().zip(inputs) {
-        load::<X, X::Compute, S, N>(isa, loaded, input);
-    }
-    let (new, new_states) = operation.apply(old, old_states, loaded);
-    for (new, lanes) in new.all.into_iter().zip(output) {
-        <X as Format<X::Compute>>::store::<S>(new, lanes, streaming);
-    }
-    for (new, state) in new_states.into_iter().zip(states) {
-        for (new, lanes) in new.all.into_iter().zip(state) {
-            <M as Format<X::Compute>>::store::<S>(new, lanes, None);
-        }
-    }
+    output: W,
+    states: [M; STATES],
+    inputs: [I; INPUTS],
+    working_set: WorkingSet,
 }
 
-#[inline(always)]
-fn load<M: Format<C>, C: Number, S: Simd, const N: usize>(
-    isa: S,
-    registers: &mut Registers<Register<C, S>, N>,
-    block: &[LanesOf<M, C, S>; N],
-) {
-    for (register, lanes) in registers.all.iter_mut().zip(block) {
-        *register = <M as Format<C>>::load::<S>(isa, lanes);
+impl<W, M, I, O, const STATES: usize, const INPUTS: usize> Rows<W, M, I, O, STATES, INPUTS> {
+    /// Applies the operation to a row, the first `refined` registers with refined roots; then writes it,
+    /// past the caches if there is permission. (Loads behind a store that waits for its root can wait
+    /// too, where the CPU takes their addresses for the same.)
+    #[inline(always)]
+    fn update<C, S, const N: usize>(
+        &mut self,
+        isa: S,
+        row: usize,
+        refined: usize,
+        streaming: Option<&Streaming>,
+    ) where
+        C: Number,
+        S: Simd,
+        W: Store<C, S, N>,
+        M: Store<C, S, N>,
+        I: Load<C, S, N>,
+        O: Operation<C, STATES, INPUTS>,
+    {
+        let registers = |all| Registers { isa, refined, all };
+        let zeros = [C::Vector::<S>::splat(isa, C::default()); N];
+        let old = registers(if O::IN_PLACE { self.output.load(isa, row) } else { zeros });
+        let (mut states, mut inputs) = ([registers(zeros); STATES], [registers(zeros); INPUTS]);
+        for (old, state) in states.iter_mut().zip(&mut self.states) {
+            old.all = state.load(isa, row);
+        }
+        for (loaded, input) in inputs.iter_mut().zip(&mut self.inputs) {
+            loaded.all = input.load(isa, row);
+        }
+        let (new, new_states) = self.operation.apply(old, states, inputs);
+        self.output.store(isa, row, new.all, streaming);
+        for (new, state) in new_states.into_iter().zip(&mut self.states) {
+            state.store(isa, row, new.all, None);
+        }
+    }
+
+    /// Asks for what lies `ahead` bytes behind a row.
+    #[inline(always)]
+    fn prefetch<C, S, const N: usize>(&self, row: usize, ahead: usize)
+    where
+        C: Number,
+        S: Simd,
+        W: Store<C, S, N>,
+        M: Store<C, S, N>,
+        I: Load<C, S, N>,
+        O: Operation<C, STATES, INPUTS>,
+    {
+        if O::IN_PLACE {
+            self.output.prefetch(row, ahead);
+        }
+        self.states.iter().for_each(|state| state.prefetch(row, ahead));
+        self.inputs.iter().for_each(|input| input.prefetch(row, ahead));
+    }
+
+    /// What is left behind the last row.
+    #[inline(always)]
+    fn rest<C, S, const N: usize>(self) -> Update<W::Rest, M::Rest, I::Rest, O, STATES, INPUTS>
+    where
+        C: Number,
+        S: Simd,
+        W: Store<C, S, N>,
+        M: Store<C, S, N>,
+        I: Load<C, S, N>,
+    {
+        Update {
+            operation: self.operation,
+            output: self.output.rest(),
+            states: self.states.map(M::rest),
+            inputs: self.inputs.map(I::rest),
+            working_set: self.working_set,
+        }
     }
 }
 
@@ -376,7 +397,7 @@ mod tests {
 
     /// What is beyond all caches goes past them by calls of the public functions, too, whatever the size of
     /// this machine's caches: from a place within a cache line to another, serial and parallel.
-    fn beyond_all_caches<T: Element<Compute = T>>() {
+    fn beyond_all_caches<T: Element<Compute = T> + Float>() {
         const OFFSET: usize = 3;
         let length = FAR_BYTES / size_of::<T>() / 2 + 77;
         let value = |i: usize| T::from_f64((i as f64 * 0.618).fract() - 0.5);
@@ -443,14 +464,12 @@ mod tests {
                     let range = offset..offset + length;
                     let mut output = old.clone();
                     let inputs = std::array::from_fn(|k| &input[k][range.clone()]);
-                    let written = &mut output[range.clone()];
-                    level.run(Update::<T, T, O, 0, INPUTS> {
+                    level.run(SliceUpdate::<T, T, O, INPUTS>::of_slices(
                         operation,
-                        output: written,
-                        states: [],
+                        &mut output[range.clone()],
                         inputs,
                         working_set,
-                    });
+                    ));
                     for i in 0..200 {
                         let new = specified(old[i], std::array::from_fn(|k| input[k][i]));
                         let expected = if range.contains(&i) { new } else { old[i] };
@@ -487,7 +506,7 @@ mod tests {
     /// specified one, rounded once more.
     fn bf16_states_are_rounded_once<T: Number>(same: impl Fn(T, T) -> bool)
     where
-        Bf16: Narrow<T>,
+        Bf16: Narrow<T, Memory = u16> + Format<T, Memory = u16>,
     {
         let value = |i: usize, k: usize| {
             T::from_f64(match i * k % 41 {
@@ -507,15 +526,18 @@ mod tests {
                 {
                     let g: Vec<T> = (0..length).map(|i| value(i, 7)).collect();
                     let old: Vec<T> = (0..length).map(|i| value(i, 5)).collect();
-                    let old_m: Vec<Bf16> = (0..length).map(|i| Bf16::narrow(value(i, 3))).collect();
+                    let old_m: Vec<u16> =
+                        (0..length).map(|i| Bf16::narrow(value(i, 3))).collect();
                     let (mut x, mut m) = (old.clone(), old_m.clone());
-                    let (output, states, inputs) = (&mut x[..], [&mut m[..]], [&g[..]]);
+                    let output = ValuesMut::<T, T>(&mut x);
+                    let states = [ValuesMut::<T, Bf16>(&mut m)];
+                    let inputs = [Values::<T, T>(&g)];
                     level.run(Update { operation: step, output, states, inputs, working_set });
                     for i in 0..length {
-                        let (new, new_m) = reference::step(&step, old[i], old_m[i].widen(), g[i]);
+                        let (new, new_m) = reference::step(&step, old[i], Bf16::widen(old_m[i]), g[i]);
                         let new_m = reference::bf16_momentum(new_m);
                         assert!(same(x[i], new), "{level} {working_set:?} {i}: {} {new}", x[i]);
-                        let m: T = m[i].widen();
+                        let m: T = Bf16::widen(m[i]);
                         assert!(same(m, new_m), "{level} {working_set:?} {i}: {m} {new_m}");
                     }
                 }

@@ -97,9 +97,9 @@ impl<T: Element> Optimizer<T> {
         let model = &self.model;
         let mut metadata = BTreeMap::from([
             (VERSION_KEY.to_owned(), VERSION.to_string()),
-            (ELEMENT_KEY.to_owned(), T::NAME.to_owned()),
+            (ELEMENT_KEY.to_owned(), T::TYPE.to_owned()),
             (STEPS_KEY.to_owned(), model.steps.to_string()),
-            (CHECKSUM_KEY.to_owned(), checksum_of(T::NAME, model, &self.groups).to_string()),
+            (CHECKSUM_KEY.to_owned(), checksum_of(T::TYPE, model, &self.groups).to_string()),
         ]);
         let mut data = Vec::new();
         for Entry { name, length, group, format, momentum } in entries(model, &self.groups) {
@@ -170,7 +170,7 @@ impl<T: Element> Optimizer<T> {
         let text =
             Text(header.metadata().iter().flatten().map(|(a, b)| (&a[..], &b[..])).collect());
         let version = text.parse(VERSION_KEY)?;
-        check_kind(version, text.get(ELEMENT_KEY)?, T::NAME)?;
+        check_kind(version, text.get(ELEMENT_KEY)?, T::TYPE)?;
         let steps = text.parse(STEPS_KEY)?;
         let checksum = if version == 1 { None } else { Some(text.parse(CHECKSUM_KEY)?) };
         let mut data = read_data::<T::Compute>(&header, &mut reader)?;
@@ -189,7 +189,7 @@ impl<T: Element> Optimizer<T> {
             return Err(invalid(format!("the file's metadata has no `{name}{LENGTH}`")));
         }
         let loaded = Loaded { steps, tensors };
-        loaded.check(version, checksum, T::NAME)?;
+        loaded.check(version, checksum, T::TYPE)?;
         loaded.adopt(&mut self.model, &self.groups)
     }
 

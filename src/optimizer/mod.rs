@@ -38,7 +38,8 @@ mod state;
 #[cfg(any(feature = "serde", feature = "safetensors"))]
 mod words;
 
-pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, TensorStep};
+pub use crate::draws::Draws;
+pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, StorageMut, TensorStep};
 pub use builder::{Builder, NonFinite};
 pub use momentum::Momentum;
 pub use plateau::Plateau;
@@ -77,7 +78,7 @@ impl<T: Element> fmt::Debug for Optimizer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lengths = self.model.tensors.iter().filter_map(|tensor| tensor.length);
         f.debug_struct("Optimizer")
-            .field("element", &T::NAME)
+            .field("element", &T::TYPE)
             .field("groups", &self.groups)
             .field("rate_factor", &self.rate_factor)
             .field("gradient_scale", &self.gradient_scale)
@@ -472,7 +473,7 @@ impl<T: Element> Optimizer<T> {
     /// without a copy, `write_safetensors`.
     #[must_use]
     pub fn state(&self) -> State {
-        State::save(T::NAME, &self.model, &self.groups)
+        State::save(T::TYPE, &self.model, &self.groups)
     }
 
     /// Goes on from a saved state. The rules are not part of it: build the optimizer as before, with the rules
@@ -487,6 +488,6 @@ impl<T: Element> Optimizer<T> {
     /// [`Error::InvalidState`] if it is of another version or element type, is damaged or inconsistent, or does
     /// not fit the names, the rules or the tensors of this optimizer. Nothing is changed then.
     pub fn restore(&mut self, state: &State) -> Result<(), Error> {
-        state.load(T::NAME)?.adopt(&mut self.model, &self.groups)
+        state.load(T::TYPE)?.adopt(&mut self.model, &self.groups)
     }
 }

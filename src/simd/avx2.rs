@@ -2,19 +2,21 @@
 
 use super::refine::{self, Refine};
 use super::token::{Proof, intrinsics, memory, reinterpret};
-use super::{Avx2, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
-use crate::float::Bf16;
+use super::{
+    Avx2, Kernel, Memory, Simd, Single, Streaming, Vector, Words, pack_lanes, unpack_lanes,
+};
+use crate::float::Narrow;
 use std::arch::x86_64::*;
 
-/// Runs code compiled for AVX2 and FMA, given a proof that the machine has them.
+/// Runs code compiled for AVX2, FMA and F16C, given a proof that the machine has them.
 macro_rules! avx2 {
     ($proof:expr, ($($argument:ident: $type:ty = $value:expr),*) -> $result:ty $body:block) => {{
         #[inline]
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn with_features($($argument: $type),*) -> $result $body
         let ($($argument,)*) = ($($value,)*);
         Proof::<Avx2>::proves($proof);
-        // SAFETY: the proof exists only where `Avx2::detect` found avx2 and fma, the features needed.
+        // SAFETY: the proof exists only where `Avx2::detect` found avx2, fma and f16c, the features needed.
         unsafe { with_features($($argument),*) }
     }};
 }
@@ -25,11 +27,11 @@ impl Simd for Avx2 {
 
     #[inline]
     fn run<K: Kernel>(self, kernel: K) {
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         fn enter<K: Kernel>(isa: Avx2, kernel: K) {
             kernel.call(isa);
         }
-        // SAFETY: `self` exists only where `detect` found avx2 and fma, the features needed.
+        // SAFETY: `self` exists only where `detect` found avx2, fma and f16c, the features needed.
         unsafe { enter(self, kernel) }
     }
 }
@@ -78,30 +80,114 @@ impl Vector for F32x8 {
     }
 }
 
-impl Memory<Bf16> for F32x8 {
-    type Packed = [Bf16; 8];
+impl Single for F32x8 {
+    type Words = U32x8;
 
     #[inline(always)]
-    fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
-        Self(avx2!(isa, (upper: __m128i = reinterpret!(*packed, [Bf16; 8] => __m128i)) -> __m256 {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(upper)))
+    fn to_words(self) -> U32x8 {
+        U32x8(avx2!(self, (value: __m256 = self.0) -> __m256i { _mm256_castps_si256(value) }))
+    }
+    #[inline(always)]
+    fn from_words(words: U32x8) -> Self {
+        Self(avx2!(words, (raw: __m256i = words.0) -> __m256 { _mm256_castsi256_ps(raw) }))
+    }
+    #[inline(always)]
+    fn truncate(self) -> U32x8 {
+        U32x8(avx2!(self, (value: __m256 = self.0) -> __m256i { _mm256_cvttps_epi32(value) }))
+    }
+    #[inline(always)]
+    fn from_f16(_: Avx2, halves: U32x8) -> Self {
+        Self(avx2!(halves, (words: __m256i = halves.0) -> __m256 {
+            let packed = _mm256_packus_epi32(words, words);
+            let lower = _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed));
+            _mm256_cvtph_ps(lower)
         }))
     }
     #[inline(always)]
-    fn pack(self, packed: &mut Self::Packed) {
-        let bits = avx2!(self, (value: __m256 = self.0) -> __m128i {
-            let bits = _mm256_castps_si256(value);
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-            let almost_half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
-            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
-            let rounded = _mm256_blendv_epi8(_mm256_add_epi32(bits, almost_half), quiet, nan);
-            let upper = _mm256_srli_epi32::<16>(rounded);
-            // Packing works within halves of the register; the permutation brings them together.
-            let packed = _mm256_packus_epi32(upper, upper);
+    fn to_f16(self, _: Avx2) -> U32x8 {
+        U32x8(avx2!(self, (value: __m256 = self.0) -> __m256i {
+            _mm256_cvtepu16_epi32(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value))
+        }))
+    }
+}
+
+/// Eight u32. Made from an [`Avx2`] token or from another register only.
+#[derive(Debug, Clone, Copy)]
+pub struct U32x8(__m256i);
+
+impl Proof<Avx2> for U32x8 {}
+
+impl Words for U32x8 {
+    type Isa = Avx2;
+    type Lanes = [u32; 8];
+    type Halves = [u16; 8];
+    type Bytes = [u8; 8];
+
+    intrinsics! { avx2, __m256i:
+        add(a, b) { _mm256_add_epi32(a, b) }
+        sub(a, b) { _mm256_sub_epi32(a, b) }
+        and(a, b) { _mm256_and_si256(a, b) }
+        or(a, b) { _mm256_or_si256(a, b) }
+        if_above(value, than, a, b) {
+            _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi32(value, than))
+        }
+    }
+
+    #[inline(always)]
+    fn splat(isa: Avx2, value: u32) -> Self {
+        Self::load(isa, &[value; 8])
+    }
+    #[inline(always)]
+    fn shl(self, bits: u32) -> Self {
+        Self(avx2!(self, (words: __m256i = self.0, bits: u32 = bits) -> __m256i {
+            _mm256_sll_epi32(words, _mm_cvtsi32_si128(bits.cast_signed()))
+        }))
+    }
+    #[inline(always)]
+    fn shr(self, bits: u32) -> Self {
+        Self(avx2!(self, (words: __m256i = self.0, bits: u32 = bits) -> __m256i {
+            _mm256_srl_epi32(words, _mm_cvtsi32_si128(bits.cast_signed()))
+        }))
+    }
+    #[inline(always)]
+    fn load(_: Avx2, lanes: &Self::Lanes) -> Self {
+        Self(reinterpret!(*lanes, [u32; 8] => __m256i))
+    }
+    #[inline(always)]
+    fn load_halves(isa: Avx2, lanes: &Self::Halves) -> Self {
+        Self(avx2!(isa, (halves: __m128i = reinterpret!(*lanes, [u16; 8] => __m128i)) -> __m256i {
+            _mm256_cvtepu16_epi32(halves)
+        }))
+    }
+    #[inline(always)]
+    fn load_bytes(isa: Avx2, lanes: &Self::Bytes) -> Self {
+        Self(avx2!(isa, (bytes: i64 = i64::from_ne_bytes(*lanes)) -> __m256i {
+            _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes))
+        }))
+    }
+    #[inline(always)]
+    fn store(self, lanes: &mut Self::Lanes) {
+        *lanes = reinterpret!(self.0, __m256i => [u32; 8]);
+    }
+    #[inline(always)]
+    fn store_halves(self, lanes: &mut Self::Halves) {
+        let halves = avx2!(self, (words: __m256i = self.0) -> __m128i {
+            // Packing works within halves of the register, and saturates; the permutation brings them together.
+            let lower = _mm256_and_si256(words, _mm256_set1_epi32(0xffff));
+            let packed = _mm256_packus_epi32(lower, lower);
             _mm256_castsi256_si128(_mm256_permute4x64_epi64::<0b1000>(packed))
         });
-        *packed = reinterpret!(bits, __m128i => [Bf16; 8]);
+        *lanes = reinterpret!(halves, __m128i => [u16; 8]);
+    }
+    #[inline(always)]
+    fn store_bytes(self, lanes: &mut Self::Bytes) {
+        let bytes = avx2!(self, (words: __m256i = self.0) -> i64 {
+            let first = _mm256_set1_epi32(0x0c08_0400);
+            let packed = _mm256_shuffle_epi8(words, first);
+            let together = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
+            _mm_cvtsi128_si64(_mm256_castsi256_si128(together))
+        });
+        *lanes = bytes.to_ne_bytes();
     }
 }
 
@@ -194,16 +280,17 @@ impl Memory<f32> for F64x4 {
     }
 }
 
-impl Memory<Bf16> for F64x4 {
-    type Packed = [Bf16; 4];
+/// Halves, by way of f32.
+impl<H: Narrow<f32, Memory = u16>> Memory<H> for F64x4 {
+    type Packed = [u16; 4];
 
     #[inline(always)]
     fn unpack(isa: Avx2, packed: &Self::Packed) -> Self {
-        unpack_lanes(isa, packed)
+        unpack_lanes::<H, _, f64, _>(isa, packed)
     }
     #[inline(always)]
     fn pack(self, packed: &mut Self::Packed) {
-        pack_lanes(self, packed);
+        pack_lanes::<H, _, f64, _>(self, packed);
     }
 }
 

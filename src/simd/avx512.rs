@@ -2,8 +2,10 @@
 
 use super::refine::{self, Refine};
 use super::token::{Proof, intrinsics, memory, reinterpret};
-use super::{Avx512, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
-use crate::float::Bf16;
+use super::{
+    Avx512, Kernel, Memory, Simd, Single, Streaming, Vector, Words, pack_lanes, unpack_lanes,
+};
+use crate::float::Narrow;
 use std::arch::x86_64::*;
 
 /// Runs code compiled for avx512f, given a proof that the machine has it.
@@ -139,29 +141,109 @@ impl Refine for F32x16 {
     }
 }
 
-impl Memory<Bf16> for F32x16 {
-    type Packed = [Bf16; 16];
+impl Single for F32x16 {
+    type Words = U32x16;
 
     #[inline(always)]
-    fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
+    fn to_words(self) -> U32x16 {
+        U32x16(avx512!(self, (value: __m512 = self.0) -> __m512i { _mm512_castps_si512(value) }))
+    }
+    #[inline(always)]
+    fn from_words(words: U32x16) -> Self {
+        Self(avx512!(words, (raw: __m512i = words.0) -> __m512 { _mm512_castsi512_ps(raw) }))
+    }
+    #[inline(always)]
+    fn truncate(self) -> U32x16 {
+        U32x16(avx512!(self, (value: __m512 = self.0) -> __m512i { _mm512_cvttps_epi32(value) }))
+    }
+    #[inline(always)]
+    fn from_f16(_: Avx512, halves: U32x16) -> Self {
+        Self(avx512!(halves, (words: __m512i = halves.0) -> __m512 {
+            let lower = _mm512_cvtepi32_epi16(words);
+            _mm512_cvtph_ps(lower)
+        }))
+    }
+    #[inline(always)]
+    fn to_f16(self, _: Avx512) -> U32x16 {
+        U32x16(avx512!(self, (value: __m512 = self.0) -> __m512i {
+            _mm512_cvtepu16_epi32(_mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(value))
+        }))
+    }
+}
+
+/// Sixteen u32. Made from an [`Avx512`] token or from another register only.
+#[derive(Debug, Clone, Copy)]
+pub struct U32x16(__m512i);
+
+impl Proof<Avx512> for U32x16 {}
+
+impl Words for U32x16 {
+    type Isa = Avx512;
+    type Lanes = [u32; 16];
+    type Halves = [u16; 16];
+    type Bytes = [u8; 16];
+
+    intrinsics! { avx512, __m512i:
+        add(a, b) { _mm512_add_epi32(a, b) }
+        sub(a, b) { _mm512_sub_epi32(a, b) }
+        and(a, b) { _mm512_and_si512(a, b) }
+        or(a, b) { _mm512_or_si512(a, b) }
+        if_above(value, than, a, b) {
+            _mm512_mask_blend_epi32(_mm512_cmpgt_epi32_mask(value, than), b, a)
+        }
+    }
+
+    #[inline(always)]
+    fn splat(isa: Avx512, value: u32) -> Self {
+        Self::load(isa, &[value; 16])
+    }
+    #[inline(always)]
+    fn shl(self, bits: u32) -> Self {
+        Self(avx512!(self, (words: __m512i = self.0, bits: u32 = bits) -> __m512i {
+            _mm512_sll_epi32(words, _mm_cvtsi32_si128(bits.cast_signed()))
+        }))
+    }
+    #[inline(always)]
+    fn shr(self, bits: u32) -> Self {
+        Self(avx512!(self, (words: __m512i = self.0, bits: u32 = bits) -> __m512i {
+            _mm512_srl_epi32(words, _mm_cvtsi32_si128(bits.cast_signed()))
+        }))
+    }
+    #[inline(always)]
+    fn load(_: Avx512, lanes: &Self::Lanes) -> Self {
+        Self(reinterpret!(*lanes, [u32; 16] => __m512i))
+    }
+    #[inline(always)]
+    fn load_halves(isa: Avx512, lanes: &Self::Halves) -> Self {
         Self(
-            avx512!(isa, (upper: __m256i = reinterpret!(*packed, [Bf16; 16] => __m256i)) -> __m512 {
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(upper)))
+            avx512!(isa, (halves: __m256i = reinterpret!(*lanes, [u16; 16] => __m256i)) -> __m512i {
+                _mm512_cvtepu16_epi32(halves)
             }),
         )
     }
     #[inline(always)]
-    fn pack(self, packed: &mut Self::Packed) {
-        let bits = avx512!(self, (value: __m512 = self.0) -> __m256i {
-            let bits = _mm512_castps_si512(value);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let almost_half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
-            let rounded = _mm512_mask_blend_epi32(nan, _mm512_add_epi32(bits, almost_half), quiet);
-            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded))
+    fn load_bytes(isa: Avx512, lanes: &Self::Bytes) -> Self {
+        Self(avx512!(isa, (bytes: __m128i = reinterpret!(*lanes, [u8; 16] => __m128i)) -> __m512i {
+            _mm512_cvtepu8_epi32(bytes)
+        }))
+    }
+    #[inline(always)]
+    fn store(self, lanes: &mut Self::Lanes) {
+        *lanes = reinterpret!(self.0, __m512i => [u32; 16]);
+    }
+    #[inline(always)]
+    fn store_halves(self, lanes: &mut Self::Halves) {
+        let halves = avx512!(self, (words: __m512i = self.0) -> __m256i {
+            _mm512_cvtepi32_epi16(words)
         });
-        *packed = reinterpret!(bits, __m256i => [Bf16; 16]);
+        *lanes = reinterpret!(halves, __m256i => [u16; 16]);
+    }
+    #[inline(always)]
+    fn store_bytes(self, lanes: &mut Self::Bytes) {
+        let bytes = avx512!(self, (words: __m512i = self.0) -> __m128i {
+            _mm512_cvtepi32_epi8(words)
+        });
+        *lanes = reinterpret!(bytes, __m128i => [u8; 16]);
     }
 }
 
@@ -250,15 +332,16 @@ impl Memory<f32> for F64x8 {
     }
 }
 
-impl Memory<Bf16> for F64x8 {
-    type Packed = [Bf16; 8];
+/// Halves, by way of f32.
+impl<H: Narrow<f32, Memory = u16>> Memory<H> for F64x8 {
+    type Packed = [u16; 8];
 
     #[inline(always)]
     fn unpack(isa: Avx512, packed: &Self::Packed) -> Self {
-        unpack_lanes(isa, packed)
+        unpack_lanes::<H, _, f64, _>(isa, packed)
     }
     #[inline(always)]
     fn pack(self, packed: &mut Self::Packed) {
-        pack_lanes(self, packed);
+        pack_lanes::<H, _, f64, _>(self, packed);
     }
 }

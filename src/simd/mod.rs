@@ -22,7 +22,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod binary16;
 mod environment;
+
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod refine;
@@ -30,7 +32,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod token;
 
-use crate::float::{Bf16, Narrow};
+use crate::float::{Bf16, F16, Narrow};
 #[cfg(test)]
 #[allow(unused_imports, reason = "for the tests of threads, where there are threads")]
 pub use environment::foreign;
@@ -43,9 +45,9 @@ pub use token::{Avx2, Avx512};
 /// An instruction set; a value proves that the machine has it.
 pub trait Simd: Copy + Send + Sync {
     /// Its register of f32.
-    type F32: Vector<Element = f32, Isa = Self> + Memory<Bf16>;
+    type F32: Single<Isa = Self>;
     /// Its register of f64.
-    type F64: Vector<Element = f64, Isa = Self> + Memory<f32> + Memory<Bf16>;
+    type F64: Vector<Element = f64, Isa = Self> + Memory<f32> + Memory<Bf16> + Memory<F16>;
 
     /// Runs `kernel`, compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K);
@@ -111,10 +113,69 @@ pub trait Vector: Copy {
     }
 }
 
-/// A register that is read from numbers of another type in memory, and rounded to them.
-pub trait Memory<M>: Vector {
+/// A register of f32: what the formats that are computed in f32 need beside arithmetic.
+pub trait Single: Vector<Element = f32, Lanes: 'static> {
+    /// The integers that are the bits of the lanes.
+    type Words: Words<Isa = Self::Isa>;
+
+    /// The bits.
+    fn to_words(self) -> Self::Words;
+    /// The numbers of these bits.
+    fn from_words(words: Self::Words) -> Self;
+    /// The integers next to numbers of 0 or more and below 2^31, toward 0; anything of others.
+    fn truncate(self) -> Self::Words;
+    /// The numbers of f16, from the lower halves; the upper ones are 0.
+    #[inline(always)]
+    fn from_f16(isa: Self::Isa, halves: Self::Words) -> Self {
+        binary16::from_f16(isa, halves)
+    }
+    /// The nearest numbers of f16, ties to even, in the lower halves. (The upper ones are not specified.)
+    #[inline(always)]
+    fn to_f16(self, isa: Self::Isa) -> Self::Words {
+        binary16::to_f16(isa, self)
+    }
+}
+
+/// A register of u32: as many lanes as the register of f32 has.
+pub trait Words: Copy {
+    /// The instruction set that this register belongs to.
+    type Isa: Simd;
+    /// As many u32 in memory as there are lanes; u16 and u8.
+    type Lanes: Lanes<u32> + 'static;
+    type Halves: Lanes<u16> + 'static;
+    type Bytes: Lanes<u8> + 'static;
+
+    /// The same value in each lane.
+    fn splat(isa: Self::Isa, value: u32) -> Self;
+    /// Reads a register from memory of any alignment; from u16 and u8, the same numbers.
+    fn load(isa: Self::Isa, lanes: &Self::Lanes) -> Self;
+    fn load_halves(isa: Self::Isa, lanes: &Self::Halves) -> Self;
+    fn load_bytes(isa: Self::Isa, lanes: &Self::Bytes) -> Self;
+    /// Writes a register to memory of any alignment; to u16 and u8, the lower bits.
+    fn store(self, lanes: &mut Self::Lanes);
+    fn store_halves(self, lanes: &mut Self::Halves);
+    fn store_bytes(self, lanes: &mut Self::Bytes);
+
+    /// `self + other`, wrapping.
+    fn add(self, other: Self) -> Self;
+    /// `self - other`, wrapping.
+    fn sub(self, other: Self) -> Self;
+    /// `self & other`
+    fn and(self, other: Self) -> Self;
+    /// `self | other`
+    fn or(self, other: Self) -> Self;
+    /// `self << bits`, of less than 32.
+    fn shl(self, bits: u32) -> Self;
+    /// `self >> bits`, of less than 32.
+    fn shr(self, bits: u32) -> Self;
+    /// `if self > than { a } else { b }`, of `self` and `than` below 2^31.
+    fn if_above(self, than: Self, a: Self, b: Self) -> Self;
+}
+
+/// A register that is read from numbers of another format in memory, and rounded to them.
+pub trait Memory<M: Narrow<Self::Element>>: Vector {
     /// As many as there are lanes.
-    type Packed: Lanes<M> + 'static;
+    type Packed: Lanes<M::Memory> + 'static;
 
     /// Reads from memory of any alignment: the same numbers.
     fn unpack(isa: Self::Isa, packed: &Self::Packed) -> Self;
@@ -124,7 +185,7 @@ pub trait Memory<M>: Vector {
 
 /// [`Memory::unpack`] lane by lane.
 #[inline(always)]
-fn unpack_lanes<V, T, M, const N: usize>(isa: V::Isa, packed: &[M; N]) -> V
+fn unpack_lanes<M, V, T, const N: usize>(isa: V::Isa, packed: &[M::Memory; N]) -> V
 where
     V: Vector<Element = T, Lanes = [T; N]>,
     M: Narrow<T>,
@@ -134,7 +195,7 @@ where
 
 /// [`Memory::pack`] lane by lane.
 #[inline(always)]
-fn pack_lanes<V, T, M, const N: usize>(register: V, packed: &mut [M; N])
+fn pack_lanes<M, V, T, const N: usize>(register: V, packed: &mut [M::Memory; N])
 where
     V: Vector<Element = T, Lanes = [T; N]>,
     M: Narrow<T>,
@@ -143,11 +204,6 @@ where
     register.store(&mut lanes);
     *packed = lanes.map(M::narrow);
 }
-
-// SAFETY: a `Bf16` is a u16 by its representation, and any u16 is a valid one.
-unsafe impl bytemuck::Zeroable for Bf16 {}
-// SAFETY: as above; it has no padding, and holds no reference.
-unsafe impl bytemuck::Pod for Bf16 {}
 
 /// Which units of the core take a square root. The bits are the same.
 #[derive(Debug, Clone, Copy)]
@@ -177,6 +233,8 @@ impl Root {
 
 /// A register as an array in memory.
 pub trait Lanes<T>: Copy {
+    /// How many elements it has.
+    const LENGTH: usize;
     /// Splits a slice into whole registers and a rest shorter than one.
     fn chunks(slice: &[T]) -> (&[Self], &[T]);
     /// The same, for writing.
@@ -184,6 +242,8 @@ pub trait Lanes<T>: Copy {
 }
 
 impl<T: Copy, const N: usize> Lanes<T> for [T; N] {
+    const LENGTH: usize = N;
+
     #[inline(always)]
     fn chunks(slice: &[T]) -> (&[Self], &[T]) {
         slice.as_chunks()

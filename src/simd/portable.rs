@@ -2,9 +2,9 @@
 //!
 //! Its registers have 128 bits, the width that all of those share.
 
-use super::{Kernel, Memory, Simd, Vector, pack_lanes, unpack_lanes};
+use super::{Kernel, Memory, Simd, Single, Vector, Words, pack_lanes, unpack_lanes};
 use crate::float::Narrow;
-use wide::{f32x4, f64x2};
+use wide::{f32x4, f64x2, u32x4};
 
 /// The token of the portable level. Every machine has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,19 +82,100 @@ macro_rules! register {
             }
         }
 
-        impl<M: Narrow<$element> + 'static> Memory<M> for $register {
-            type Packed = [M; $lanes];
+        impl<M: Narrow<$element>> Memory<M> for $register {
+            type Packed = [M::Memory; $lanes];
 
             #[inline(always)]
             fn unpack(isa: Portable, packed: &Self::Packed) -> Self {
-                unpack_lanes(isa, packed)
+                unpack_lanes::<M, _, _, _>(isa, packed)
             }
             #[inline(always)]
             fn pack(self, packed: &mut Self::Packed) {
-                pack_lanes(self, packed);
+                pack_lanes::<M, _, _, _>(self, packed);
             }
         }
     };
 }
 register!(f32x4 of f32, 4);
 register!(f64x2 of f64, 2);
+
+impl Single for f32x4 {
+    type Words = u32x4;
+
+    #[inline(always)]
+    fn to_words(self) -> u32x4 {
+        u32x4::new(self.to_array().map(f32::to_bits))
+    }
+    #[inline(always)]
+    fn from_words(words: u32x4) -> Self {
+        Self::new(words.to_array().map(f32::from_bits))
+    }
+    #[inline(always)]
+    fn truncate(self) -> u32x4 {
+        u32x4::new(self.fast_trunc_int().to_array().map(i32::cast_unsigned))
+    }
+}
+
+impl Words for u32x4 {
+    type Isa = Portable;
+    type Lanes = [u32; 4];
+    type Halves = [u16; 4];
+    type Bytes = [u8; 4];
+
+    #[inline(always)]
+    fn splat(_: Portable, value: u32) -> Self {
+        Self::splat(value)
+    }
+    #[inline(always)]
+    fn load(_: Portable, lanes: &[u32; 4]) -> Self {
+        Self::new(*lanes)
+    }
+    #[inline(always)]
+    fn load_halves(_: Portable, lanes: &[u16; 4]) -> Self {
+        Self::new(lanes.map(u32::from))
+    }
+    #[inline(always)]
+    fn load_bytes(_: Portable, lanes: &[u8; 4]) -> Self {
+        Self::new(lanes.map(u32::from))
+    }
+    #[inline(always)]
+    fn store(self, lanes: &mut [u32; 4]) {
+        *lanes = self.to_array();
+    }
+    #[inline(always)]
+    fn store_halves(self, lanes: &mut [u16; 4]) {
+        *lanes = self.to_array().map(|lane| lane as u16);
+    }
+    #[inline(always)]
+    fn store_bytes(self, lanes: &mut [u8; 4]) {
+        *lanes = self.to_array().map(|lane| lane as u8);
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        self & other
+    }
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        self | other
+    }
+    #[inline(always)]
+    fn shl(self, bits: u32) -> Self {
+        self << bits
+    }
+    #[inline(always)]
+    fn shr(self, bits: u32) -> Self {
+        self >> bits
+    }
+    #[inline(always)]
+    fn if_above(self, than: Self, a: Self, b: Self) -> Self {
+        self.simd_gt(than).select(a, b)
+    }
+}

@@ -1,6 +1,6 @@
 //! One element at a time: the end of a slice, where no register fits any more.
 
-use super::{Kernel, Memory, Simd, Vector, pack_lanes, unpack_lanes};
+use super::{Kernel, Memory, Simd, Single, Vector, Words, pack_lanes, unpack_lanes};
 use crate::float::{Float, Narrow};
 
 /// The token of scalar code. Every machine has it.
@@ -76,15 +76,97 @@ impl<T: Float> Vector for Lane<T> {
     }
 }
 
-impl<T: Float, M: Narrow<T> + 'static> Memory<M> for Lane<T> {
-    type Packed = [M; 1];
+impl<T: Float, M: Narrow<T>> Memory<M> for Lane<T> {
+    type Packed = [M::Memory; 1];
 
     #[inline(always)]
-    fn unpack(isa: Scalar, packed: &[M; 1]) -> Self {
-        unpack_lanes(isa, packed)
+    fn unpack(isa: Scalar, packed: &Self::Packed) -> Self {
+        unpack_lanes::<M, _, _, _>(isa, packed)
     }
     #[inline(always)]
-    fn pack(self, packed: &mut [M; 1]) {
-        pack_lanes(self, packed);
+    fn pack(self, packed: &mut Self::Packed) {
+        pack_lanes::<M, _, _, _>(self, packed);
+    }
+}
+
+impl Single for Lane<f32> {
+    type Words = Lane<u32>;
+
+    #[inline(always)]
+    fn to_words(self) -> Lane<u32> {
+        Lane(self.0.to_bits())
+    }
+    #[inline(always)]
+    fn from_words(words: Lane<u32>) -> Self {
+        Self(f32::from_bits(words.0))
+    }
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is meant")]
+    fn truncate(self) -> Lane<u32> {
+        Lane(self.0 as u32)
+    }
+}
+
+impl Words for Lane<u32> {
+    type Isa = Scalar;
+    type Lanes = [u32; 1];
+    type Halves = [u16; 1];
+    type Bytes = [u8; 1];
+
+    #[inline(always)]
+    fn splat(_: Scalar, value: u32) -> Self {
+        Self(value)
+    }
+    #[inline(always)]
+    fn load(_: Scalar, &[lane]: &[u32; 1]) -> Self {
+        Self(lane)
+    }
+    #[inline(always)]
+    fn load_halves(_: Scalar, &[lane]: &[u16; 1]) -> Self {
+        Self(lane.into())
+    }
+    #[inline(always)]
+    fn load_bytes(_: Scalar, &[lane]: &[u8; 1]) -> Self {
+        Self(lane.into())
+    }
+    #[inline(always)]
+    fn store(self, lanes: &mut [u32; 1]) {
+        *lanes = [self.0];
+    }
+    #[inline(always)]
+    fn store_halves(self, lanes: &mut [u16; 1]) {
+        *lanes = [self.0 as u16];
+    }
+    #[inline(always)]
+    fn store_bytes(self, lanes: &mut [u8; 1]) {
+        *lanes = [self.0 as u8];
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.wrapping_sub(other.0))
+    }
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+    #[inline(always)]
+    fn shl(self, bits: u32) -> Self {
+        Self(self.0 << bits)
+    }
+    #[inline(always)]
+    fn shr(self, bits: u32) -> Self {
+        Self(self.0 >> bits)
+    }
+    #[inline(always)]
+    fn if_above(self, than: Self, a: Self, b: Self) -> Self {
+        if self.0 > than.0 { a } else { b }
     }
 }

@@ -1,16 +1,17 @@
 //! The tokens of the instruction sets of x86-64: detection is the only way to have one.
 
-/// Proves that the CPU and the operating system support AVX2 and FMA. (All CPUs with AVX2 but one line
-/// of VIA's have both.)
+/// Proves that the CPU and the operating system support AVX2, FMA and F16C. (All CPUs with AVX2 but one line
+/// of VIA's have all three.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Avx2(());
 
 impl Avx2 {
     /// The token, where there is what it proves.
     pub fn detect() -> Option<Self> {
-        let both = std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("fma");
-        both.then_some(Self(()))
+        let all = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("f16c");
+        all.then_some(Self(()))
     }
 }
 

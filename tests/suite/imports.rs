@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom to the top. Each may import those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "error",
     "float",
     "exact",
     "inspection",
+    "draws",
     "step",
     "setting",
     "reference",

@@ -204,7 +204,7 @@ fn nothing_is_written_if_anything_is_wrong() {
         for (step, gradient, memory, message) in &wrong {
             for place in 0..3 {
                 let mut parameters = [[1.0_f32; 5]; 3];
-                let gradients = [vec![2.0; 5], vec![2.0; 5], vec![2.0; *gradient]];
+                let gradients = [vec![2.0_f32; 5], vec![2.0; 5], vec![2.0; *gradient]];
                 let mut memories = [Memory::Full(vec![3.0; 5]), Memory::None, memory.clone()];
                 let mut tensors: Vec<_> = parameters
                     .iter_mut()

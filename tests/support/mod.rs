@@ -7,7 +7,7 @@ mod random_bits;
 
 pub use random_bits::random_bits;
 
-use rootstep::{Element, Executor, Inspection, Level, reference};
+use rootstep::{Element, Executor, Float, Inspection, Level, reference};
 
 /// The operations of the crate, with their scalar argument.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +53,7 @@ impl<T: TestElement> Operation<T> {
 }
 
 /// An element type, with the values that break things.
-pub trait TestElement: Element<Compute = Self> + bytemuck::Pod {
+pub trait TestElement: Element<Compute = Self> + Float + bytemuck::Pod {
     /// Lanes of the widest register.
     const LANES: usize = 512 / Self::BITS as usize;
 
@@ -99,7 +99,7 @@ pub trait TestElement: Element<Compute = Self> + bytemuck::Pod {
     }
 }
 
-impl<T: Element<Compute = T> + bytemuck::Pod> TestElement for T {}
+impl<T: Element<Compute = T> + Float + bytemuck::Pod> TestElement for T {}
 
 /// Whether `value` is what the specification says: the same bits, or a NaN where it says NaN.
 pub fn same<T: TestElement>(value: T, specified: T) -> bool {

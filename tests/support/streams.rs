@@ -70,7 +70,7 @@
 
 use rayon::prelude::*;
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
-use rootstep::{Element, Executor, Inspection, Level};
+use rootstep::{Element, Executor, Float, Inspection, Level};
 use sha2::{Digest as _, Sha256};
 use std::iter;
 
@@ -114,7 +114,7 @@ pub fn published() -> Vec<Row> {
 }
 
 /// An element type, as the streams and the hash see it.
-pub trait Number: Element<Compute = Self> {
+pub trait Number: Element<Compute = Self> + Float {
     /// The value with these bits, or with the upper half of them.
     fn any(bits: u64) -> Self {
         Self::from_bits(bits >> (64 - Self::BITS))
@@ -130,7 +130,7 @@ pub trait Number: Element<Compute = Self> {
     }
 }
 
-impl<T: Element<Compute = T>> Number for T {}
+impl<T: Element<Compute = T> + Float> Number for T {}
 
 /// The bits of a stream.
 fn bits(seed: u64) -> impl Iterator<Item = u64> {
