@@ -407,7 +407,7 @@ fn digest_of_rates(draw: fn(Draw, u64) -> Vec<Result<Schedule, Error>>) -> Strin
             }
         }
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// They never change.
