@@ -6,7 +6,7 @@
 mod exact;
 #[path = "../support/environment.rs"]
 mod floating_point;
-#[cfg(feature = "rayon")]
+#[cfg(not(target_family = "wasm"))]
 #[path = "../support/own_process.rs"]
 mod own_process;
 #[path = "../support/process.rs"]

@@ -350,41 +350,90 @@ fn plateaus_are_serialised() {
     assert!(error.contains("the factor of a plateau is 1.5"), "{error}");
 }
 
-/// The rates of pseudo-random schedules are the same on every machine, whatever its CPU and its C library: a
-/// digest of 50,000 of them.
-#[test]
-fn the_same_rates_on_every_machine() {
+/// A number in (0, 1), by exact operations.
+type Draw<'a> = &'a mut dyn FnMut() -> f64;
+
+/// Schedules of each kind, from one number of steps.
+fn of_each_kind(unit: Draw, steps: u64) -> Vec<Result<Schedule, Error>> {
+    vec![
+        Schedule::polynomial(unit(), unit(), steps, 5.0 * unit()),
+        Schedule::step(unit(), unit(), 7),
+        Schedule::multi_step(unit(), 2.0 * unit(), [3, 11, 40]),
+        Schedule::exponential(unit(), unit()),
+        Schedule::cosine(unit(), unit(), steps),
+        Schedule::cosine_restarts(unit(), unit(), steps, 2),
+        Schedule::one_cycle(unit(), unit(), unit(), steps, 0.5),
+        Schedule::inverse_sqrt(unit(), 100.0 * unit()),
+        Schedule::linear(unit(), unit(), steps),
+        Schedule::cosine(unit(), unit(), steps).unwrap().warm_up(unit(), steps),
+    ]
+}
+
+/// Those that grow, that leave the numbers, that are long, and that consist of others.
+fn of_other_settings(unit: Draw, steps: u64) -> Vec<Result<Schedule, Error>> {
+    let parts = [
+        (Schedule::exponential(unit(), 1.0 + unit()).unwrap(), steps / 5),
+        (Schedule::polynomial(unit(), unit(), steps, unit()).unwrap(), steps / 3),
+    ];
+    vec![
+        Schedule::exponential(unit(), 1.0 + unit() / 64.0),
+        // The powers are beyond the numbers, the rates are not.
+        Schedule::exponential(1e-300 * unit(), 20.0 + 20.0 * unit()),
+        Schedule::exponential(1e300 * unit(), 0.02 + 0.02 * unit()),
+        Schedule::step(unit(), 1.0 + unit(), 3),
+        Schedule::polynomial(unit(), 0.0, steps, unit()),
+        Schedule::polynomial(unit(), unit(), 3 * steps, 20.0 * unit()),
+        Schedule::cosine(1e300 * unit(), 0.0, steps << 40),
+        Schedule::cosine_restarts(unit(), unit(), 3, 1),
+        Schedule::one_cycle(unit(), unit(), unit(), 5 * steps, 0.1 + 0.8 * unit()),
+        Schedule::inverse_sqrt(unit(), unit()),
+        Schedule::exponential(unit(), unit()).unwrap().warm_up(unit(), steps / 2),
+        Schedule::sequence(parts, Schedule::cosine(unit(), unit(), steps).unwrap()),
+    ]
+}
+
+/// The SHA-256 of 25 rates of each schedule of 200 draws.
+fn digest_of_rates(draw: fn(Draw, u64) -> Vec<Result<Schedule, Error>>) -> String {
     let mut bits = random_bits(15);
-    // In (0, 1), by exact operations.
     let mut unit = || ((bits() >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
     let mut hasher = Sha256::new();
     for _ in 0..200 {
         let steps = 5 + u64::from(unit().to_bits().to_le_bytes()[3]);
-        let schedules = [
-            Schedule::polynomial(unit(), unit(), steps, 5.0 * unit()),
-            Schedule::step(unit(), unit(), 7),
-            Schedule::multi_step(unit(), 2.0 * unit(), [3, 11, 40]),
-            Schedule::exponential(unit(), unit()),
-            Schedule::cosine(unit(), unit(), steps),
-            Schedule::cosine_restarts(unit(), unit(), steps, 2),
-            Schedule::one_cycle(unit(), unit(), unit(), steps, 0.5),
-            Schedule::inverse_sqrt(unit(), 100.0 * unit()),
-            Schedule::linear(unit(), unit(), steps),
-            Schedule::cosine(unit(), unit(), steps).unwrap().warm_up(unit(), steps),
-        ];
-        for schedule in schedules {
+        for schedule in draw(&mut unit, steps) {
+            let schedule = schedule.unwrap();
             for step in 0..25 {
-                let rate = schedule.as_ref().unwrap().at(step * steps / 20);
+                let rate = schedule.at(step * steps / 20);
                 hasher.update(rate.to_bits().to_le_bytes());
             }
         }
     }
-    let digest = hasher.finalize();
-    let expected = "b4347a37f22d3dd1b3715a86c804b88daa18331801d865cdf8229fdf14348c67";
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
+/// They never change.
+fn assert_the_promised_rates() {
     assert_eq!(
-        digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
-        expected
+        [digest_of_rates(of_each_kind), digest_of_rates(of_other_settings)],
+        [
+            "b4347a37f22d3dd1b3715a86c804b88daa18331801d865cdf8229fdf14348c67",
+            "853f95e1fcdfab8482b30062aa06b5d74921a4d8bf4eb9756c87b3d84e8daad8",
+        ]
     );
+}
+
+/// The rates of pseudo-random schedules are the same on every machine, whatever its CPU and its C library.
+#[test]
+fn the_same_rates_on_every_machine() {
+    assert_the_promised_rates();
+}
+
+/// The C library chooses its `cos` and `pow` by the CPU: the rates are those of every choice.
+#[cfg(not(target_family = "wasm"))]
+#[test]
+fn the_same_rates_on_a_cpu_without_fma() {
+    use crate::own_process::{WITHOUT_FMA, in_own_process};
+    let name = "schedules::the_same_rates_on_a_cpu_without_fma";
+    in_own_process(name, &[WITHOUT_FMA], assert_the_promised_rates);
 }
 
 proptest! {

@@ -11,6 +11,11 @@ const CASE: &str = "ROOTSTEP_TEST_CASE";
 /// No case takes nearly as long, not even where the CPU is emulated.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// The variable with which glibc chooses its functions as on a CPU without FMA. (Its names have changed with
+/// its versions.)
+pub const WITHOUT_FMA: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-FMA,-FMA4,-FMA_Usable,-FMA4_Usable,-AVX2,-AVX2_Usable");
+
 /// Runs `body` in a process of its own, with these environment variables: this executable again, with the
 /// test `name` alone, which has to be the one that calls this. Fails if it fails, or does not end.
 pub fn in_own_process(name: &str, variables: &[(&str, &str)], body: impl FnOnce()) {

@@ -1,6 +1,6 @@
 //! A seed is a promise: the same rows and values for good, in every version and on every machine.
 
-use crate::own_process::in_own_process;
+use crate::own_process::{WITHOUT_FMA, in_own_process};
 use rootstep_tuning::{
     Fold, HoldOut, KFold, StratifiedHoldOut, StratifiedKFold, linear_grid, log_uniform,
     logarithmic_grid, repeated, uniform,
@@ -97,12 +97,8 @@ fn seeds_keep_their_promise() {
 /// The C library chooses its `exp`, `log` and `pow` by the CPU: the digests are those of every choice.
 #[test]
 fn seeds_keep_their_promise_on_a_cpu_without_fma() {
-    let masked = "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2,-AVX2_Usable";
-    in_own_process(
-        "seeds::seeds_keep_their_promise_on_a_cpu_without_fma",
-        &[("GLIBC_TUNABLES", masked)],
-        assert_promised,
-    );
+    let name = "seeds::seeds_keep_their_promise_on_a_cpu_without_fma";
+    in_own_process(name, &[WITHOUT_FMA], assert_promised);
 }
 
 /// Whole powers of ten are the numbers that are written so.
