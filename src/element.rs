@@ -58,6 +58,8 @@ pub trait Element:
 
     /// The name of the type: `f32`, `f64`, `bf16` or `f16`.
     const TYPE: &'static str;
+    /// The smallest positive normal number.
+    const SMALLEST_NORMAL: Self::Compute;
 
     /// The same number in the type that it is computed in: exact.
     fn widen(self) -> Self::Compute;
@@ -70,6 +72,7 @@ macro_rules! in_itself {
         impl Element for $number {
             type Compute = Self;
             const TYPE: &'static str = stringify!($number);
+            const SMALLEST_NORMAL: Self = Self::MIN_POSITIVE;
 
             #[inline]
             fn widen(self) -> Self {
@@ -90,6 +93,7 @@ macro_rules! in_f32 {
         impl Element for half::$half {
             type Compute = f32;
             const TYPE: &'static str = stringify!($half);
+            const SMALLEST_NORMAL: f32 = Self::MIN_POSITIVE.to_f32_const();
 
             #[inline]
             fn widen(self) -> f32 {

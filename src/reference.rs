@@ -22,7 +22,22 @@
 //! In `axpy` and `descend` special values follow from the standard's rules for each operation; as
 //! above, a NaN result is a NaN of unspecified sign and payload. There are no shortcuts:
 //! `axpy(0, NaN, y)` is NaN.
+//!
+//! # Formats of 16 bits
+//!
+//! `bf16` and `f16` are computed in `f32`: read exactly ([`from_bf16`], [`from_f16`]), computed as below, and
+//! rounded to the nearest ([`bf16`], [`f16`]). So a step on parameters in bf16 is
+//! `bf16(descend(from_bf16(x), from_bf16(g), learning_rate))`. An optimizer's parameters can be stored in other
+//! ways: [`stochastic_bf16`], [`split16`] and what stands next to them.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "formats are made of parts of bits"
+)]
+
+use crate::element::Element;
 use crate::float::Float;
 use crate::inspection::Inspection;
 use crate::step::{Power, PowerOf, Step};
@@ -231,16 +246,15 @@ pub fn int8_momentum<T: Float>(block: &mut [T]) {
     }
 }
 
-/// The f32 nearest to a number as bf16, ties to even, by its bits; NaN becomes a quiet NaN. Too large becomes
-/// infinite.
+/// The bf16 nearest to a number, ties to even, by its bits. Too large becomes infinite, NaN a quiet NaN.
 ///
 /// bf16 is the upper half of an f32.
 ///
 /// ```
 /// use rootstep::reference::{bf16, from_bf16};
 ///
-/// assert_eq!(bf16(1.0 + 1.0 / 128.0 + 1.0 / 256.0), 0x3f82); // A tie: 1 + 2/128 is even.
-/// assert_eq!(from_bf16(0x3f82), 1.015625);
+/// assert_eq!(bf16(1.0 + 3.0 / 256.0), 0x3f82); // A tie: 1 + 2/128 is the even one.
+/// assert_eq!(from_bf16(0x3f82), 1.0 + 2.0 / 128.0);
 /// ```
 #[inline]
 #[must_use]
@@ -256,24 +270,26 @@ pub const fn from_bf16(bits: u16) -> f32 {
     f32::from_bits((bits as u32) << 16)
 }
 
-/// The number nearest to an f32 as f16 (binary16 of IEEE 754-2019), ties to even, by its bits; NaN becomes a
-/// quiet NaN. Too large, from 65,520 on, becomes infinite; subnormal numbers are rounded as any others.
+const fn quiet_nan(bits: u32) -> u16 {
+    upper_half(bits | 0x0040_0000)
+}
+
+const fn upper_half(bits: u32) -> u16 {
+    (bits >> 16) as u16
+}
+
+/// The f16 (binary16 of IEEE 754-2019) nearest to a number, ties to even, by its bits. Too large, from 65,520 on,
+/// becomes infinite, NaN a quiet NaN; subnormal numbers are rounded as any others.
 ///
 /// ```
 /// use rootstep::reference::{f16, from_f16};
 ///
-/// assert_eq!([1.0, 65_519.0, 65_520.0].map(f16), [0x3c00, 0x7bff, 0x7c00]);
+/// assert_eq!([1.0, 65_519.0, -65_520.0].map(f16), [0x3c00, 0x7bff, 0xfc00]);
 /// assert_eq!(from_f16(0x0001), 2_f32.powi(-24));
 /// ```
 #[must_use]
 pub fn f16(x: f32) -> u16 {
-    if x.is_nan() {
-        return 0x7e00;
-    }
-    // The last place of an f16 of this magnitude; those below 2^-14 have that of the smallest normal ones.
-    let place = (exponent(x).max(-14) - 10) as f64;
-    let units = (f64::from(x.abs()) / 2_f64.powi(place as i32)).round_ties_even();
-    f16_of_units(x, units)
+    f16_by(x, f64::round_ties_even)
 }
 
 /// The number of an f16: exact.
@@ -281,12 +297,170 @@ pub fn f16(x: f32) -> u16 {
 pub fn from_f16(bits: u16) -> f32 {
     let (exponent, fraction) = (bits >> 10 & 0x1f, f32::from(bits & 0x3ff));
     let magnitude = match exponent {
-        0 => fraction * 2_f32.powi(-24),
+        0 => fraction * power_of_two(-24),
         0x1f if fraction == 0.0 => f32::INFINITY,
         0x1f => f32::NAN,
-        _ => (1024.0 + fraction) * 2_f32.powi(i32::from(exponent) - 25),
+        _ => (1024.0 + fraction) * power_of_two(i32::from(exponent) - 25),
     };
     if bits & 0x8000 == 0 { magnitude } else { -magnitude }
+}
+
+/// The f16 of a number whose magnitude, in units of the last place, is rounded by `round`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 2048 units")]
+fn f16_by(x: f32, round: impl Fn(f64) -> f64) -> u16 {
+    let sign = (x.to_bits() >> 16) as u16 & 0x8000;
+    if x.is_nan() {
+        return sign | 0x7e00;
+    }
+    // The exponent of the number, but no less than that of the smallest normal f16.
+    let exponent = ((x.to_bits() >> 23 & 0xff) as i32 - 127).max(-14);
+    if exponent > 15 {
+        return sign | 0x7c00;
+    }
+    let units = round(f64::from(x.abs()) / f64::from(power_of_two(exponent - 10))) as u16;
+    // A normal number has 1024 units or more; 2048 are the next exponent's 1024, or infinite.
+    sign | ((exponent + 14) as u16 * 1024 + units)
+}
+
+fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((127 + exponent) as u32) << 23)
+}
+
+/// The draw of an element, a number below 2^16: stochastic rounding has one for each element of each tensor at
+/// each step.
+///
+/// It is a half of a word of Philox4x32 with 7 rounds, whose key is the `seed` (the lower word first). The counter
+/// has the words `c` modulo 2^32, `c / 2^32` modulo 2^16 with bits 32 to 47 of the `step` above them, `tensor`,
+/// and the `step` modulo 2^32, where `c = 16 * (index / 128) + index % 16`. With `w = index % 128 / 16` the draw
+/// is in word `w / 2` of the output: its lower half if `w` is even, else its upper one.
+///
+/// Source: Salmon, Moraes, Dror and Shaw, *Parallel Random Numbers: As Easy as 1, 2, 3* (SC 2011). With 7 rounds
+/// or more Philox4x32 passes all of TestU01's BigCrush (their table 2).
+///
+/// ```
+/// let draws: Vec<u16> = (0..4).map(|index| rootstep::reference::draw(7, 0, 0, index)).collect();
+/// assert_eq!(draws, [0, 0, 0, 0]);
+/// ```
+#[must_use]
+pub const fn draw(seed: u64, step: u64, tensor: u32, index: u64) -> u16 {
+    let c = index / 128 * 16 + index % 16;
+    let upper = (c >> 32) as u32 & 0xffff | (step >> 16) as u32 & 0xffff_0000;
+    let words =
+        philox4x32([c as u32, upper, tensor, step as u32], [seed as u32, (seed >> 32) as u32]);
+    let w = index % 128 / 16;
+    let word = words[(w / 2) as usize];
+    (if w % 2 == 0 { word } else { word >> 16 }) as u16
+}
+
+/// Philox4x32 with 7 rounds.
+const fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    let mut round = 0;
+    while round < 7 {
+        let a = 0xd251_1f53 * counter[0] as u64;
+        let b = 0xcd9e_8d57 * counter[2] as u64;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+        round += 1;
+    }
+    counter
+}
+
+/// One of the two bf16 next to a number, by its bits: the one away from 0 if `floor(2^16 * d) + draw` is 2^16 or
+/// more, where `d` is the distance from the one towards 0, in units of the last place. So for draws that are
+/// uniform below 2^16 the mean is the number itself. A number of bf16 stays what it is; NaN becomes a quiet NaN;
+/// beyond the largest number, 2^128 counts as the next one, and is infinite.
+///
+/// ```
+/// use rootstep::reference::{from_bf16, stochastic_bf16};
+///
+/// let x = 1.0 + 0.25 / 128.0;
+/// let up = (0..=u16::MAX).filter(|&draw| from_bf16(stochastic_bf16(x, draw)) > 1.0).count();
+/// assert_eq!(up, 65_536 / 4);
+/// ```
+#[inline]
+#[must_use]
+pub const fn stochastic_bf16(x: f32, draw: u16) -> u16 {
+    if x.is_nan() { quiet_nan(x.to_bits()) } else { upper_half(x.to_bits() + draw as u32) }
+}
+
+/// One of the two f16 next to a number, by its bits, as for [`stochastic_bf16`]; beyond the largest number, 65,536
+/// counts as the next one. For numbers below 2^-14 the mean is the number to within 2^-40, since `2^16 * d` is
+/// rounded down; for all others it is the number itself.
+///
+/// ```
+/// use rootstep::reference::{from_f16, stochastic_f16};
+///
+/// let x = 1.0 + 0.25 / 1024.0;
+/// let up = (0..=u16::MAX).filter(|&draw| from_f16(stochastic_f16(x, draw)) > 1.0).count();
+/// assert_eq!(up, 65_536 / 4);
+/// ```
+#[must_use]
+pub fn stochastic_f16(x: f32, draw: u16) -> u16 {
+    f16_by(x, |units| {
+        let distance = ((units - units.floor()) * 65_536.0).floor();
+        if distance + f64::from(draw) >= 65_536.0 { units.floor() + 1.0 } else { units.floor() }
+    })
+}
+
+/// An f32 as a bf16 and 16 bits more: `high = (bits + 0x8000) >> 16` and `low = bits & 0xffff`, an integer with a
+/// sign. `high` is the nearest bf16, ties away from 0. Nothing is lost, but that all NaN become one.
+///
+/// ```
+/// use rootstep::reference::{join16, split16};
+///
+/// let (high, low) = split16(0.1);
+/// assert_eq!((high, low), (0x3dcd, -0x3333));
+/// assert_eq!(join16(high, low), 0.1);
+/// ```
+#[inline]
+#[must_use]
+pub const fn split16(x: f32) -> (u16, i16) {
+    let bits = canonical(x);
+    (upper_half(bits + 0x8000), bits as u16 as i16)
+}
+
+/// The number of [`split16`]: `bits = (high << 16) + low`.
+#[inline]
+#[must_use]
+pub const fn join16(high: u16, low: i16) -> f32 {
+    f32::from_bits(((high as u32) << 16).wrapping_add_signed(low as i32))
+}
+
+/// An f32 as a bf16 and 8 bits more: `bits` are rounded to their upper 24, ties to even, which are split as in
+/// [`split16`]: `high = (upper + 0x80) >> 8` and `low = upper & 0xff`, an integer with a sign.
+///
+/// Source: the weights of *FlashOptim* (arXiv 2602.23349) have 24 bits, too: a bf16 and 8 bits of what it left out.
+///
+/// ```
+/// use rootstep::reference::{join8, split8};
+///
+/// let (high, low) = split8(0.1);
+/// assert_eq!((high, low), (0x3dcd, -0x33));
+/// assert!((join8(high, low) / 0.1 - 1.0).abs() < 1.0 / 65_536.0);
+/// ```
+#[inline]
+#[must_use]
+pub const fn split8(x: f32) -> (u16, i8) {
+    let bits = canonical(x);
+    let upper = (bits + 0x7f + (bits >> 8 & 1)) >> 8;
+    (((upper + 0x80) >> 8) as u16, upper as u8 as i8)
+}
+
+/// The number of [`split8`]: `upper = (high << 8) + low`, and 8 bits of 0 below.
+#[inline]
+#[must_use]
+pub const fn join8(high: u16, low: i8) -> f32 {
+    f32::from_bits(((high as u32) << 8).wrapping_add_signed(low as i32) << 8)
+}
+
+/// The bits of a number; those of one NaN for all.
+const fn canonical(x: f32) -> u32 {
+    if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() }
 }
 
 /// The health of gradients: counts, the largest magnitude, and the L2 norm
@@ -309,15 +483,15 @@ pub fn from_f16(bits: u16) -> f32 {
 /// assert_eq!((health.max_magnitude, health.zero), (4e200, 1));
 /// ```
 #[must_use]
-pub fn inspect<T: Float>(gradients: &[&[T]]) -> Inspection {
+pub fn inspect<T: Element>(gradients: &[&[T]]) -> Inspection {
     let mut found = Inspection::default();
     for (tensor, gradient) in gradients.iter().enumerate() {
-        for (index, value) in gradient.iter().map(|value| value.to_f64()).enumerate() {
+        for (index, value) in gradient.iter().map(|value| value.widen().to_f64()).enumerate() {
             found.elements += 1;
             found.nan += u64::from(value.is_nan());
             found.infinite += u64::from(value.is_infinite());
             found.zero += u64::from(value == 0.0);
-            let normal = value.abs() >= T::MIN_POSITIVE.to_f64();
+            let normal = value.abs() >= T::SMALLEST_NORMAL.to_f64();
             found.subnormal += u64::from(value.abs() > 0.0 && !normal);
             found.max_magnitude = found.max_magnitude.max(value.abs()); // NaN is left out.
             if !value.is_finite() && found.first_non_finite.is_none() {
@@ -330,7 +504,7 @@ pub fn inspect<T: Float>(gradients: &[&[T]]) -> Inspection {
     for block in gradients.iter().flat_map(|gradient| gradient.chunks(32_768)) {
         let mut sums = [0.0; 16];
         for (i, value) in block.iter().enumerate() {
-            let scaled = value.to_f64() * scale;
+            let scaled = value.widen().to_f64() * scale;
             sums[i % 16] += scaled * scaled;
         }
         for width in [8, 4, 2, 1] {

@@ -526,15 +526,15 @@ mod tests {
                 {
                     let g: Vec<T> = (0..length).map(|i| value(i, 7)).collect();
                     let old: Vec<T> = (0..length).map(|i| value(i, 5)).collect();
-                    let old_m: Vec<u16> =
-                        (0..length).map(|i| Bf16::narrow(value(i, 3))).collect();
+                    let old_m: Vec<u16> = (0..length).map(|i| Bf16::narrow(value(i, 3))).collect();
                     let (mut x, mut m) = (old.clone(), old_m.clone());
                     let output = ValuesMut::<T, T>(&mut x);
                     let states = [ValuesMut::<T, Bf16>(&mut m)];
                     let inputs = [Values::<T, T>(&g)];
                     level.run(Update { operation: step, output, states, inputs, working_set });
                     for i in 0..length {
-                        let (new, new_m) = reference::step(&step, old[i], Bf16::widen(old_m[i]), g[i]);
+                        let (new, new_m) =
+                            reference::step(&step, old[i], Bf16::widen(old_m[i]), g[i]);
                         let new_m = reference::bf16_momentum(new_m);
                         assert!(same(x[i], new), "{level} {working_set:?} {i}: {} {new}", x[i]);
                         let m: T = Bf16::widen(m[i]);
