@@ -197,11 +197,11 @@ pub(crate) fn slices<'a, T: 'a, P: AsMut<[T]>>(
 }
 
 /// [`slices`] of parameters, each with its gradient.
-pub(crate) fn pairs<'a, T: 'a, P: AsMut<[T]>, G: AsRef<[T]>>(
+pub(crate) fn pairs<'a, T: 'a, G: 'a, P: AsMut<[T]>, A: AsRef<[G]>>(
     parameters: &'a mut [P],
-    gradients: &'a [G],
-) -> impl Iterator<Item = (&'a mut [T], &'a [T])> {
-    slices(parameters).zip(gradients.iter().map(G::as_ref))
+    gradients: &'a [A],
+) -> impl Iterator<Item = (&'a mut [T], &'a [G])> {
+    slices(parameters).zip(gradients.iter().map(A::as_ref))
 }
 
 #[inline]

@@ -44,7 +44,7 @@ pub enum NonFinite {
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct Builder<T> {
+pub struct Builder<T, G = T> {
     groups: Vec<Group>,
     names: Option<Vec<String>>,
     gradient_scale: f64,
@@ -53,7 +53,7 @@ pub struct Builder<T> {
     non_finite: NonFinite,
     inspect: bool,
     executor: Executor,
-    element: PhantomData<T>,
+    elements: PhantomData<(T, G)>,
 }
 
 /// The tensors of a rule, by their indices and by their names.
@@ -75,7 +75,39 @@ impl<T: Element> Builder<T> {
             non_finite: NonFinite::default(),
             inspect: false,
             executor: Executor::default(),
-            element: PhantomData,
+            elements: PhantomData,
+        }
+    }
+}
+
+impl<T: Element, G: Element<Compute = T::Compute>> Builder<T, G> {
+    /// With gradients of another type than that of the parameters, which is computed in the same one: f32 for
+    /// parameters in bf16, say, or the other way round.
+    ///
+    /// ```
+    /// # #[cfg(feature = "half")] {
+    /// use half::bf16;
+    /// use rootstep::optimizer::{Optimizer, Rule};
+    ///
+    /// let builder = Optimizer::<f32>::builder(Rule::sgd(0.5)).with_gradients::<bf16>();
+    /// let (mut optimizer, mut parameters) = (builder.build().unwrap(), [[1.0]]);
+    /// optimizer.step(&mut parameters, &[[bf16::ONE]]).unwrap();
+    /// assert_eq!(parameters, [[0.5]]);
+    /// # }
+    /// ```
+    pub fn with_gradients<H: Element<Compute = T::Compute>>(self) -> Builder<T, H> {
+        let Self { groups, names, gradient_scale, clip_norm, clip_value, .. } = self;
+        let (non_finite, inspect, executor) = (self.non_finite, self.inspect, self.executor);
+        Builder {
+            groups,
+            names,
+            gradient_scale,
+            clip_norm,
+            clip_value,
+            non_finite,
+            inspect,
+            executor,
+            elements: PhantomData,
         }
     }
 
@@ -154,13 +186,14 @@ impl<T: Element> Builder<T> {
     /// [`Error::InvalidSetting`], which names the setting, if a number is out of its range, if settings
     /// contradict each other, or if a tensor is in two groups; [`Error::TensorName`] if two tensors have one
     /// name, or the name in a group is none of the model's.
-    pub fn build(self) -> Result<Optimizer<T>, Error> {
+    pub fn build(self) -> Result<Optimizer<T, G>, Error> {
         positive::<T::Compute>("the gradient scale", self.gradient_scale)?;
         self.clip_norm
             .map_or(Ok(()), |limit| positive::<T::Compute>("the limit of the norm", limit))?;
         self.clip_value
             .map_or(Ok(()), |limit| positive::<T::Compute>("the limit of the values", limit))?;
         self.groups.iter().try_for_each(|group| group.rule.validate::<T::Compute>())?;
+        self.groups.iter().try_for_each(|group| group.rule.storage.validate::<T>())?;
         let group_of = self.group_of()?;
         let model = match self.names {
             None => Model::unknown(group_of),
@@ -176,6 +209,7 @@ impl<T: Element> Builder<T> {
             inspect: self.inspect,
             executor: self.executor,
             model,
+            gradients: PhantomData,
         })
     }
 

@@ -1,8 +1,9 @@
 //! The state of an optimizer as a safetensors file, by the names of the tensors.
 
 use super::state::{Entry, Loaded, VERSION, check_kind, checksum_of, entries, invalid};
+use super::storage::Extra;
 use super::words::{Words, little_endian, read};
-use super::{Momentum, MomentumFormat, Optimizer};
+use super::{Momentum, MomentumFormat, Optimizer, Storage};
 use crate::element::Element;
 use crate::error::Error;
 use crate::float::Float;
@@ -24,6 +25,9 @@ const GROUP: &str = ".group";
 const FORMAT: &str = ".format";
 const MOMENTUM: &str = ".momentum";
 const SCALE: &str = ".momentum.scale";
+const STORAGE: &str = ".storage";
+const LOW: &str = ".low";
+const MASTER: &str = ".master";
 
 /// What stands for the length of a tensor that has not been seen yet.
 const UNKNOWN: &str = "unknown";
@@ -40,9 +44,10 @@ struct Header {
     tensors: BTreeMap<String, TensorInfo>,
 }
 
-impl<T: Element> Optimizer<T> {
+impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     /// Writes the state as a safetensors file: for the tensor called `w` its momentum as `w.momentum`, in its
-    /// own format, and with int8 the scales of the blocks as `w.momentum.scale`. The number of steps, the
+    /// own format, and with int8 the scales of the blocks as `w.momentum.scale`; what is kept beside its parameters
+    /// by their [`Storage`] as `w.low` or `w.master`. The number of steps, the
     /// lengths of the tensors and a checksum are in the metadata. A tensor without a name is called by its
     /// index.
     ///
@@ -102,7 +107,8 @@ impl<T: Element> Optimizer<T> {
             (CHECKSUM_KEY.to_owned(), checksum_of(T::TYPE, model, &self.groups).to_string()),
         ]);
         let mut data = Vec::new();
-        for Entry { name, length, group, format, momentum } in entries(model, &self.groups) {
+        for entry in entries(model, &self.groups) {
+            let Entry { name, length, group, format, momentum, storage, extra } = entry;
             let length = length.map_or_else(|| UNKNOWN.to_owned(), |length| length.to_string());
             let types: &[Dtype] = match momentum {
                 Momentum::None => &[],
@@ -114,6 +120,12 @@ impl<T: Element> Optimizer<T> {
                 [MOMENTUM, SCALE].into_iter().zip(types).zip(momentum.words())
             {
                 data.push((format!("{name}{ending}"), dtype, words));
+            }
+            if let (Some((ending, dtype)), Some(words)) = (extra_key(extra), extra.words()) {
+                data.push((format!("{name}{ending}"), dtype, words));
+            }
+            if storage != Storage::Nearest {
+                metadata.insert(format!("{name}{STORAGE}"), storage_name(storage));
             }
             metadata.insert(format!("{name}{LENGTH}"), length);
             metadata.insert(format!("{name}{GROUP}"), group.to_string());
@@ -173,7 +185,7 @@ impl<T: Element> Optimizer<T> {
         check_kind(version, text.get(ELEMENT_KEY)?, T::TYPE)?;
         let steps = text.parse(STEPS_KEY)?;
         let checksum = if version == 1 { None } else { Some(text.parse(CHECKSUM_KEY)?) };
-        let mut data = read_data::<T::Compute>(&header, &mut reader)?;
+        let Data { momenta: mut data, mut extras } = read_data(&header, &mut reader)?;
         let mut tensors = Vec::new();
         for (name, length) in text.lengths() {
             let key = |ending| format!("{name}{ending}");
@@ -183,9 +195,12 @@ impl<T: Element> Optimizer<T> {
                 1 => (0, momentum.format()),
                 _ => (text.parse(&key(GROUP))?, text.format(&key(FORMAT))?),
             };
-            tensors.push(Entry { name: name.to_owned(), length, group, format, momentum });
+            let storage = text.storage(&key(STORAGE))?;
+            let extra = extras.remove(name).unwrap_or(Extra::None);
+            let name = name.to_owned();
+            tensors.push(Entry { name, length, group, format, momentum, storage, extra });
         }
-        if let Some((name, _)) = data.pop_first() {
+        if let Some(name) = data.into_keys().chain(extras.into_keys()).next() {
             return Err(invalid(format!("the file's metadata has no `{name}{LENGTH}`")));
         }
         let loaded = Loaded { steps, tensors };
@@ -208,6 +223,25 @@ impl<T: Element> Optimizer<T> {
 
 const fn full_type<C: Float>() -> Dtype {
     if C::BITS == 32 { Dtype::F32 } else { Dtype::F64 }
+}
+
+/// What is kept beside parameters, as the format calls it.
+const fn extra_key(extra: &Extra) -> Option<(&'static str, Dtype)> {
+    match extra {
+        Extra::None => None,
+        Extra::Split16(_) => Some((LOW, Dtype::I16)),
+        Extra::Split8(_) => Some((LOW, Dtype::I8)),
+        Extra::Master(_) => Some((MASTER, Dtype::F32)),
+    }
+}
+
+const STOCHASTIC: &str = "stochastic ";
+
+fn storage_name(storage: Storage) -> String {
+    match storage {
+        Storage::Stochastic { seed } => format!("{STOCHASTIC}{seed}"),
+        other => other.name().to_owned(),
+    }
 }
 
 const fn format_name(format: Option<MomentumFormat>) -> &'static str {
@@ -242,12 +276,16 @@ fn read_header(mut reader: impl Read) -> Result<Metadata, Error> {
     serde_json::from_slice(&header).map_err(|error| unreadable(&error))
 }
 
-/// The momentum of each tensor, by its name, from a reader of all data, which it reads to the end.
-fn read_data<C: Float>(
-    header: &Metadata,
-    mut reader: impl Read,
-) -> Result<BTreeMap<String, Momentum<C>>, Error> {
+/// The data of each tensor, by its name.
+struct Data<C> {
+    momenta: BTreeMap<String, Momentum<C>>,
+    extras: BTreeMap<String, Extra>,
+}
+
+/// Reads all data, from a reader that ends with them.
+fn read_data<C: Float>(header: &Metadata, mut reader: impl Read) -> Result<Data<C>, Error> {
     let mut data = BTreeMap::new();
+    let mut extras = BTreeMap::new();
     let mut scales = BTreeMap::new();
     for key in header.offset_keys() {
         let info = header.info(&key).ok_or_else(|| invalid(format!("it has no `{key}`")))?;
@@ -273,8 +311,21 @@ fn read_data<C: Float>(
                 _ => return Err(wrong_type(&format!("{:?}, BF16 or I8", full_type::<C>()))),
             };
             data.insert(name.to_owned(), momentum);
+        } else if let Some(name) = key.strip_suffix(LOW) {
+            let extra = match info.dtype {
+                Dtype::I16 => Extra::Split16(read(&mut reader, count).map_err(failed)?),
+                Dtype::I8 => Extra::Split8(read(&mut reader, count).map_err(failed)?),
+                _ => return Err(wrong_type("I16 or I8")),
+            };
+            extras.insert(name.to_owned(), extra);
+        } else if let Some(name) = key.strip_suffix(MASTER) {
+            if info.dtype != Dtype::F32 {
+                return Err(wrong_type("F32"));
+            }
+            let master = read(&mut reader, count).map_err(failed)?;
+            extras.insert(name.to_owned(), Extra::Master(master));
         } else {
-            return Err(invalid(format!("`{key}` is not the momentum of a tensor")));
+            return Err(invalid(format!("`{key}` is not part of the state of a tensor")));
         }
     }
     for (name, of_blocks) in scales {
@@ -293,7 +344,7 @@ fn read_data<C: Float>(
         }
     }
     match reader.take(1).read_to_end(&mut Vec::new()) {
-        Ok(0) => Ok(data),
+        Ok(0) => Ok(Data { momenta: data, extras }),
         Ok(_) => Err(unreadable(&"there is more behind its end")),
         Err(error) => Err(unreadable(&error)),
     }
@@ -317,6 +368,21 @@ impl<'a> Text<'a> {
     /// The names of the tensors, and their lengths as text.
     fn lengths(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.0.iter().filter_map(|(key, text)| Some((key.strip_suffix(LENGTH)?, *text)))
+    }
+
+    /// Files of tensors that are stored as they are have none.
+    fn storage(&self, key: &str) -> Result<Storage, Error> {
+        let Some(text) = self.0.get(key) else { return Ok(Storage::Nearest) };
+        let seed = || text.strip_prefix(STOCHASTIC)?.parse().ok();
+        match *text {
+            "split16" => Ok(Storage::Split16),
+            "split8" => Ok(Storage::Split8),
+            "master" => Ok(Storage::Master),
+            _ => seed().map(|seed| Storage::Stochastic { seed }).ok_or_else(|| {
+                let allowed = "split16, split8, master, stochastic and a seed";
+                invalid(format!("`{key}` is `{text}`; allowed: {allowed}"))
+            }),
+        }
     }
 
     fn format(&self, key: &str) -> Result<Option<MomentumFormat>, Error> {

@@ -35,6 +35,7 @@ mod rule;
 mod schedule;
 mod settings;
 mod state;
+mod storage;
 #[cfg(any(feature = "serde", feature = "safetensors"))]
 mod words;
 
@@ -46,6 +47,7 @@ pub use plateau::Plateau;
 pub use rule::{MomentumFormat, Rule};
 pub use schedule::Schedule;
 pub use state::State;
+pub use storage::Storage;
 
 use crate::element::Element;
 use crate::error::Error;
@@ -53,14 +55,16 @@ use crate::executor::Executor;
 use crate::float::Float as _;
 use crate::inspection::Inspection;
 use crate::slices::{pairs, slices};
-use model::{Given, Model};
+use model::{Given, Model, Tensor};
 use std::fmt;
+use std::marker::PhantomData;
+use storage::Extra;
 
 /// Takes the steps of a model, and holds their state.
 ///
 /// See the [module](self) for an example.
 #[derive(Clone)]
-pub struct Optimizer<T: Element> {
+pub struct Optimizer<T: Element, G: Element<Compute = <T as Element>::Compute> = T> {
     groups: Vec<Rule>,
     /// What the learning rates of all groups are multiplied by.
     rate_factor: f64,
@@ -71,10 +75,11 @@ pub struct Optimizer<T: Element> {
     inspect: bool,
     executor: Executor,
     model: Model<T::Compute>,
+    gradients: PhantomData<G>,
 }
 
 /// The settings, and a few numbers about the state: there may be millions of elements.
-impl<T: Element> fmt::Debug for Optimizer<T> {
+impl<T: Element, G: Element<Compute = T::Compute>> fmt::Debug for Optimizer<T, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lengths = self.model.tensors.iter().filter_map(|tensor| tensor.length);
         f.debug_struct("Optimizer")
@@ -91,6 +96,7 @@ impl<T: Element> fmt::Debug for Optimizer<T> {
             .field("tensors", &self.model.tensors.len())
             .field("elements", &state::sum(lengths))
             .field("momentum_bytes", &self.momentum_bytes())
+            .field("storage_bytes", &self.storage_bytes())
             .finish()
     }
 }
@@ -114,7 +120,9 @@ impl<T: Element> Optimizer<T> {
     pub fn builder(rule: Rule) -> Builder<T> {
         Builder::new(rule)
     }
+}
 
+impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     /// Takes a step: one pass over the parameters, the gradients and the momentum, preceded by one
     /// that reads the gradients if they are to be inspected.
     ///
@@ -130,10 +138,10 @@ impl<T: Element> Optimizer<T> {
     /// finite and that is [an error](NonFinite::Error); [`Error::InvalidSetting`] if the norm is so far above
     /// the limit of [clipping](Builder::with_clip_norm) that the gradients would be multiplied by 0. Nothing is
     /// written then.
-    pub fn step<P, G>(&mut self, parameters: &mut [P], gradients: &[G]) -> Result<StepReport, Error>
+    pub fn step<P, A>(&mut self, parameters: &mut [P], gradients: &[A]) -> Result<StepReport, Error>
     where
         P: AsMut<[T]>,
-        G: AsRef<[T]>,
+        A: AsRef<[G]>,
     {
         self.model.check_counts(parameters.len(), gradients.len())?;
         let pairs = pairs(parameters, gradients).enumerate();
@@ -165,17 +173,17 @@ impl<T: Element> Optimizer<T> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn step_with_missing<P, G>(
+    pub fn step_with_missing<P, A>(
         &mut self,
         parameters: &mut [P],
-        gradients: &[Option<G>],
+        gradients: &[Option<A>],
     ) -> Result<StepReport, Error>
     where
         P: AsMut<[T]>,
-        G: AsRef<[T]>,
+        A: AsRef<[G]>,
     {
         self.model.check_counts(parameters.len(), gradients.len())?;
-        let gradients = gradients.iter().map(|gradient| gradient.as_ref().map(G::as_ref));
+        let gradients = gradients.iter().map(|gradient| gradient.as_ref().map(A::as_ref));
         let given = slices(parameters).zip(gradients).enumerate();
         self.take(given.map(|(tensor, (parameters, gradient))| Given {
             tensor,
@@ -208,7 +216,7 @@ impl<T: Element> Optimizer<T> {
     /// ```
     pub fn step_named<'a, N: AsRef<str>>(
         &mut self,
-        tensors: impl IntoIterator<Item = (N, &'a mut [T], Option<&'a [T]>)>,
+        tensors: impl IntoIterator<Item = (N, &'a mut [T], Option<&'a [G]>)>,
     ) -> Result<StepReport, Error> {
         let mut given = Vec::new();
         for (name, parameters, gradient) in tensors {
@@ -226,14 +234,17 @@ impl<T: Element> Optimizer<T> {
     }
 
     /// The step on tensors of the model, in their order.
-    fn take<'a>(&mut self, given: impl Iterator<Item = Given<'a, T>>) -> Result<StepReport, Error> {
-        let given: Vec<Given<'a, T>> = given.collect();
+    fn take<'a>(
+        &mut self,
+        given: impl Iterator<Item = Given<'a, T, G>>,
+    ) -> Result<StepReport, Error> {
+        let given: Vec<Given<'a, T, G>> = given.collect();
         self.model.check_lengths(&given)?;
         // The numbers of the step are computed here.
         self.executor.in_default_environment(|| self.take_checked(given))
     }
 
-    fn take_checked(&mut self, given: Vec<Given<'_, T>>) -> Result<StepReport, Error> {
+    fn take_checked(&mut self, given: Vec<Given<'_, T, G>>) -> Result<StepReport, Error> {
         let mut report = StepReport { taken: true, inspection: None, clip_factor: 1.0 };
         let mut factor = self.gradient_scale;
         if self.inspects() {
@@ -257,9 +268,9 @@ impl<T: Element> Optimizer<T> {
     }
 
     /// The health of the gradients that there are.
-    fn inspect(&self, given: &[Given<'_, T>]) -> Inspection {
+    fn inspect(&self, given: &[Given<'_, T, G>]) -> Inspection {
         let with_gradient = given.iter().filter_map(|given| Some((given.tensor, given.gradient?)));
-        let (tensors, gradients): (Vec<usize>, Vec<&[T]>) = with_gradient.unzip();
+        let (tensors, gradients): (Vec<usize>, Vec<&[G]>) = with_gradient.unzip();
         let mut inspection = self.executor.inspect(&gradients);
         if let Some((tensor, _)) = &mut inspection.first_non_finite {
             *tensor = tensors[*tensor];
@@ -267,7 +278,7 @@ impl<T: Element> Optimizer<T> {
         inspection
     }
 
-    fn non_finite_error(&self, given: &[Given<'_, T>], tensor: usize, index: usize) -> Error {
+    fn non_finite_error(&self, given: &[Given<'_, T, G>], tensor: usize, index: usize) -> Error {
         let gradient =
             given.iter().find(|given| given.tensor == tensor).and_then(|given| given.gradient);
         let element = gradient.and_then(|gradient| gradient.get(index));
@@ -303,10 +314,10 @@ impl<T: Element> Optimizer<T> {
     }
 
     /// The one pass.
-    fn update(&mut self, given: Vec<Given<'_, T>>, factor: f64) -> Result<(), Error> {
+    fn update(&mut self, given: Vec<Given<'_, T, G>>, factor: f64) -> Result<(), Error> {
         self.model.meet(&given);
         let clip_value = self.clip_value.unwrap_or(f64::INFINITY);
-        let (groups, rate_factor) = (&self.groups, self.rate_factor);
+        let (groups, rate_factor, taken) = (&self.groups, self.rate_factor, self.model.steps);
         let mut given = given.into_iter().filter(|given| given.gradient.is_some()).peekable();
         let mut stepping = Vec::new();
         for (i, tensor) in self.model.tensors.iter_mut().enumerate() {
@@ -315,20 +326,30 @@ impl<T: Element> Optimizer<T> {
             {
                 let rule = groups[tensor.group].scaled(rate_factor);
                 let begins = tensor.begins(&rule);
-                // The momentum that begins is the tensor's only after the step.
-                let new = begins.then(|| Momentum::new(&rule, parameters.len()));
                 let step = rule.step(begins, factor, clip_value);
-                stepping.push((step, parameters, gradient, &mut tensor.momentum, new));
+                // What begins is the tensor's only after the step.
+                let momentum = begins.then(|| Momentum::new(&rule, parameters.len()));
+                let extra = tensor.extra.begins(&rule);
+                let extra = extra.then(|| Extra::begin(rule.storage, parameters));
+                let new = (momentum, extra);
+                stepping.push((i, step, rule.storage, parameters, gradient, tensor, new));
             }
         }
-        let steps = stepping.iter_mut().map(|(step, parameters, gradient, own, new)| {
-            let momentum = new.as_mut().map_or_else(|| own.as_mut(), Momentum::as_mut);
-            TensorStep::new(*step, parameters, gradient, momentum)
-        });
+        let steps = stepping.iter_mut().map(
+            |(i, step, storage, parameters, gradient, tensor, (momentum, extra))| {
+                let Tensor { momentum: own, extra: own_extra, .. } = &mut **tensor;
+                let momentum = momentum.as_mut().unwrap_or(own).as_mut();
+                let storage = extra.as_mut().unwrap_or(own_extra).as_mut(*storage, taken, *i);
+                TensorStep::new(*step, parameters, gradient, momentum).with_storage(storage)
+            },
+        );
         self.executor.step_all(&mut steps.collect::<Vec<_>>())?;
-        for (.., own, new) in stepping {
-            if let Some(new) = new {
-                *own = new;
+        for (.., tensor, (momentum, extra)) in stepping {
+            if let Some(momentum) = momentum {
+                tensor.momentum = momentum;
+            }
+            if let Some(extra) = extra {
+                tensor.extra = extra;
             }
         }
         // A file may say that there were as many as can be counted.
@@ -464,6 +485,97 @@ impl<T: Element> Optimizer<T> {
     #[must_use]
     pub fn momentum_bytes(&self) -> usize {
         self.model.tensors.iter().map(|tensor| tensor.momentum.bytes()).sum()
+    }
+
+    /// The bytes of what is kept beside the parameters of all tensors, by their [`Storage`].
+    #[must_use]
+    pub fn storage_bytes(&self) -> usize {
+        self.model.tensors.iter().map(|tensor| tensor.extra.bytes()).sum()
+    }
+
+    /// Writes the numbers of which the `parameters` of a tensor, by its index in the model, are what their
+    /// [`Storage`] has of them: exact. Where nothing is kept beside them, they are these numbers themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidStorage`] if there is no such tensor, as before the first step of tensors without names, or
+    /// a length is another than the tensor's. Nothing is written then.
+    ///
+    /// ```
+    /// # #[cfg(feature = "half")] {
+    /// use half::bf16;
+    /// use rootstep::optimizer::{Optimizer, Rule, Storage};
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let rule = Rule::sgd(0.1).with_storage(Storage::Split16);
+    /// let mut optimizer = Optimizer::<bf16>::builder(rule).with_names(["w"]).build()?;
+    /// let (mut parameters, mut numbers) = ([bf16::ZERO; 2], [0.0; 2]);
+    /// optimizer.write_master(0, &[0.1, -0.7], &mut parameters)?;
+    /// optimizer.read_master(0, &parameters, &mut numbers)?;
+    /// assert_eq!(numbers, [0.1, -0.7]);
+    /// assert_eq!(parameters.map(f32::from), [0.10009766, -0.69921875]);
+    /// # Ok(())
+    /// # }
+    /// # main().unwrap();
+    /// # }
+    /// ```
+    pub fn read_master(
+        &self,
+        tensor: usize,
+        parameters: &[T],
+        numbers: &mut [T::Compute],
+    ) -> Result<(), Error> {
+        self.check_master(tensor, parameters.len(), numbers.len())?;
+        let extra = &self.model.tensors[tensor].extra;
+        for (i, (number, &parameter)) in numbers.iter_mut().zip(parameters).enumerate() {
+            *number = extra.number(i, parameter);
+        }
+        Ok(())
+    }
+
+    /// Sets the parameters of a tensor to `numbers`: writes the `parameters`, and keeps what belongs beside them by
+    /// their [`Storage`]. See [`read_master`](Self::read_master). (Without anything beside them, they become the
+    /// nearest numbers of their type.)
+    ///
+    /// # Errors
+    ///
+    /// As for [`read_master`](Self::read_master).
+    pub fn write_master(
+        &mut self,
+        tensor: usize,
+        numbers: &[T::Compute],
+        parameters: &mut [T],
+    ) -> Result<(), Error> {
+        self.check_master(tensor, parameters.len(), numbers.len())?;
+        let own = &mut self.model.tensors[tensor];
+        let rule = &self.groups[own.group];
+        if own.extra.begins(rule) {
+            own.extra = Extra::begin(rule.storage, parameters);
+        }
+        own.length = Some(parameters.len());
+        for (i, (&number, parameter)) in numbers.iter().zip(parameters).enumerate() {
+            *parameter = own.extra.set_number(i, number);
+        }
+        Ok(())
+    }
+
+    fn check_master(&self, tensor: usize, parameters: usize, numbers: usize) -> Result<(), Error> {
+        let name = self.model.name(tensor).map(str::to_owned);
+        let invalid = |problem| Err(Error::InvalidStorage { tensor, name, problem });
+        let count = self.model.tensors.len();
+        let Some(own) = self.model.tensors.get(tensor) else {
+            return invalid(match count {
+                0 => "there are no tensors before the first step".to_owned(),
+                _ => format!("there is no such tensor; allowed: 0 to {}", count - 1),
+            });
+        };
+        let expected = own.length.unwrap_or(parameters);
+        if parameters == expected && numbers == expected {
+            return Ok(());
+        }
+        invalid(format!(
+            "there are {parameters} parameters and {numbers} numbers; allowed: {expected} of each"
+        ))
     }
 
     /// A copy of the state, to be saved.

@@ -1,5 +1,6 @@
 //! The tensors of a model, as an optimizer remembers them.
 
+use super::storage::Extra;
 use super::{Momentum, Rule};
 use crate::error::Error;
 use crate::float::Float;
@@ -23,6 +24,7 @@ pub(super) struct Tensor<C> {
     /// Not known before the tensor is seen.
     pub(super) length: Option<usize>,
     pub(super) momentum: Momentum<C>,
+    pub(super) extra: Extra,
 }
 
 #[derive(Clone, Default)]
@@ -32,11 +34,11 @@ struct Names {
 }
 
 /// What is given for a tensor of the model at a step.
-pub(super) struct Given<'a, T> {
+pub(super) struct Given<'a, T, G> {
     pub(super) tensor: usize,
     pub(super) parameters: &'a mut [T],
     /// None if the tensor takes no part in the step.
-    pub(super) gradient: Option<&'a [T]>,
+    pub(super) gradient: Option<&'a [G]>,
 }
 
 impl<C: Float> Model<C> {
@@ -139,10 +141,10 @@ impl<C: Float> Model<C> {
         Err(Error::TensorCount { parameters, gradients, expected, least })
     }
 
-    pub(super) fn check_lengths<T>(&self, given: &[Given<'_, T>]) -> Result<(), Error> {
+    pub(super) fn check_lengths<T, G>(&self, given: &[Given<'_, T, G>]) -> Result<(), Error> {
         for Given { tensor, parameters, gradient } in given {
             let (tensor, parameters) = (*tensor, parameters.len());
-            let gradient = gradient.map(<[T]>::len);
+            let gradient = gradient.map(<[G]>::len);
             let expected = self.tensors.get(tensor).and_then(|tensor| tensor.length);
             if gradient.is_some_and(|gradient| parameters != gradient)
                 || expected.is_some_and(|expected| parameters != expected)
@@ -155,7 +157,7 @@ impl<C: Float> Model<C> {
     }
 
     /// Remembers which tensors there are, and how long they are.
-    pub(super) fn meet<T>(&mut self, given: &[Given<'_, T>]) {
+    pub(super) fn meet<T, G>(&mut self, given: &[Given<'_, T, G>]) {
         if !self.is_known() {
             let tensor = |i| Tensor::unseen(group(&self.groups, i));
             self.tensors = (0..given.len()).map(tensor).collect();
@@ -168,7 +170,7 @@ impl<C: Float> Model<C> {
 
 impl<C: Float> Tensor<C> {
     const fn unseen(group: usize) -> Self {
-        Self { group, length: None, momentum: Momentum::None }
+        Self { group, length: None, momentum: Momentum::None, extra: Extra::None }
     }
 
     /// Whether its next step by `rule` is the first of its momentum.

@@ -1,5 +1,6 @@
 //! The update rule of a group of parameters.
 
+use super::Storage;
 use crate::error::Error;
 use crate::float::Float;
 use crate::setting::{below_one, not_negative, positive};
@@ -63,6 +64,9 @@ pub struct Rule {
     pub maximize: bool,
     /// How the momentum is kept.
     pub momentum_format: MomentumFormat,
+    /// How the parameters are stored.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub storage: Storage,
 }
 
 impl Rule {
@@ -80,6 +84,7 @@ impl Rule {
             decoupled_weight_decay: 0.0,
             maximize: false,
             momentum_format: MomentumFormat::Full,
+            storage: Storage::Nearest,
         }
     }
 
@@ -161,6 +166,12 @@ impl Rule {
     #[must_use]
     pub const fn with_momentum_format(self, momentum_format: MomentumFormat) -> Self {
         Self { momentum_format, ..self }
+    }
+
+    /// With the parameters stored in this way.
+    #[must_use]
+    pub const fn with_storage(self, storage: Storage) -> Self {
+        Self { storage, ..self }
     }
 
     /// Whether there is a momentum for parameters of type `T`: 1e-60 is 0 in f32.

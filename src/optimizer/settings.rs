@@ -5,7 +5,7 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::setting;
 
-impl<T: Element> Optimizer<T> {
+impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     /// The rules of the groups; the first is that of all tensors that are in no other.
     #[must_use]
     pub fn groups(&self) -> &[Rule] {
@@ -29,7 +29,8 @@ impl<T: Element> Optimizer<T> {
     /// # Errors
     ///
     /// [`Error::InvalidSetting`] if the rule is not valid, there is no such group, or tensors of the group have
-    /// a momentum in another format. Nothing is changed then.
+    /// a momentum in another format, or are [stored](super::Storage) in another way and have begun. Nothing is
+    /// changed then.
     ///
     /// ```
     /// use rootstep::optimizer::{Optimizer, Rule, Schedule};
@@ -49,6 +50,14 @@ impl<T: Element> Optimizer<T> {
         self.rule(group)?;
         rule.validate::<T::Compute>()?;
         check_scaled::<T>(rule.learning_rate, self.rate_factor)?;
+        rule.storage.validate::<T>()?;
+        let tensors = self.model.tensors.iter().filter(|tensor| tensor.group == group);
+        let extras = tensors.filter(|tensor| tensor.extra.check(&rule, None).is_err());
+        if extras.count() > 0 {
+            let own = format!("{:?}", self.groups[group].storage);
+            let allowed = format!("{own}, that of the tensors that there are");
+            return Err(Error::invalid("the storage", format!("{:?}", rule.storage), allowed));
+        }
         let tensors = self.model.tensors.iter_mut().filter(|tensor| tensor.group == group);
         let momenta = tensors.map(|tensor| &mut tensor.momentum);
         if let Some(format) = rule.format::<T::Compute>() {

@@ -2,9 +2,10 @@
 
 use super::model::{Model, Tensor};
 use super::momentum::check_format;
+use super::storage::{Extra, check_storage};
 #[cfg(any(feature = "serde", feature = "safetensors"))]
 use super::words::{Words, little_endian};
-use super::{Momentum, MomentumFormat, Rule};
+use super::{Momentum, MomentumFormat, Rule, Storage};
 use crate::error::Error;
 use crate::float::Float;
 use std::collections::HashMap;
@@ -70,6 +71,42 @@ struct SavedTensor {
     #[cfg_attr(feature = "serde", serde(default))]
     format: Option<MomentumFormat>,
     momentum: Option<SavedMomentum>,
+    /// That of the rule.
+    #[cfg_attr(feature = "serde", serde(default))]
+    storage: Storage,
+    #[cfg_attr(feature = "serde", serde(default))]
+    extra: Option<SavedExtra>,
+}
+
+/// What is kept beside parameters, by its bits.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+enum SavedExtra {
+    Split16(Vec<i16>),
+    Split8(Vec<i8>),
+    Master(Vec<u32>),
+}
+
+impl SavedExtra {
+    fn of(extra: &Extra) -> Option<Self> {
+        Some(match extra {
+            Extra::None => return None,
+            Extra::Split16(low) => Self::Split16(low.clone()),
+            Extra::Split8(low) => Self::Split8(low.clone()),
+            Extra::Master(master) => Self::Master(master.iter().map(|x| x.to_bits()).collect()),
+        })
+    }
+
+    fn load(&self) -> Extra {
+        match self {
+            Self::Split16(low) => Extra::Split16(low.clone()),
+            Self::Split8(low) => Extra::Split8(low.clone()),
+            Self::Master(bits) => {
+                Extra::Master(bits.iter().map(|&bits| f32::from_bits(bits)).collect())
+            }
+        }
+    }
 }
 
 /// Momentum by its bits.
@@ -140,11 +177,12 @@ pub(super) fn sum(lengths: impl Iterator<Item = usize>) -> usize {
 /// What was read from a state or a file, before it is taken.
 pub(super) struct Loaded<C> {
     pub(super) steps: u64,
-    pub(super) tensors: Vec<Entry<Momentum<C>>>,
+    pub(super) tensors: Vec<Entry<Momentum<C>, Extra>>,
 }
 
-/// All that is known of a tensor, in the form of files; `M` is its momentum, or refers to it.
-pub(super) struct Entry<M> {
+/// All that is known of a tensor, in the form of files; `M` is its momentum, `E` what it has beside its parameters,
+/// or they refer to these.
+pub(super) struct Entry<M, E> {
     pub(super) name: String,
     pub(super) length: Option<usize>,
     /// The index of the rule that it was saved with.
@@ -152,19 +190,24 @@ pub(super) struct Entry<M> {
     /// That of this rule.
     pub(super) format: Option<MomentumFormat>,
     pub(super) momentum: M,
+    /// That of the rule.
+    pub(super) storage: Storage,
+    pub(super) extra: E,
 }
 
 /// The tensors of a model with these rules.
 pub(super) fn entries<'a, C: Float>(
     model: &'a Model<C>,
     rules: &'a [Rule],
-) -> impl Iterator<Item = Entry<&'a Momentum<C>>> {
+) -> impl Iterator<Item = Entry<&'a Momentum<C>, &'a Extra>> {
     model.tensors.iter().enumerate().map(|(i, tensor)| Entry {
         name: model.file_name(i),
         length: tensor.length,
         group: tensor.group,
         format: rules[tensor.group].format::<C>(),
         momentum: &tensor.momentum,
+        storage: rules[tensor.group].storage,
+        extra: &tensor.extra,
     })
 }
 
@@ -185,12 +228,14 @@ pub(super) fn check_kind(version: u64, element: &str, own_element: &str) -> Resu
 
 impl State {
     pub(super) fn save<C: Float>(element: &str, model: &Model<C>, rules: &[Rule]) -> Self {
-        let tensor = |tensor: Entry<&Momentum<C>>| SavedTensor {
+        let tensor = |tensor: Entry<&Momentum<C>, &Extra>| SavedTensor {
             name: Some(tensor.name),
             length: tensor.length,
             group: tensor.group,
             format: tensor.format,
             momentum: SavedMomentum::of(tensor.momentum),
+            storage: tensor.storage,
+            extra: SavedExtra::of(tensor.extra),
         };
         Self {
             version: VERSION,
@@ -213,7 +258,9 @@ impl State {
                     .map_err(|problem| invalid(format!("tensor `{name}` {problem}")))?,
             };
             let format = if self.version == 1 { momentum.format() } else { saved.format };
-            Ok(Entry { name, length: saved.length, group: saved.group, format, momentum })
+            let extra = saved.extra.as_ref().map_or(Extra::None, SavedExtra::load);
+            let (length, group, storage) = (saved.length, saved.group, saved.storage);
+            Ok(Entry { name, length, group, format, momentum, storage, extra })
         };
         let tensors = self.tensors.iter().enumerate().map(tensor).collect::<Result<_, Error>>()?;
         let loaded = Loaded { steps: self.steps, tensors };
@@ -238,6 +285,8 @@ impl<C: Float> Loaded<C> {
             group: tensor.group,
             format: tensor.format,
             momentum: &tensor.momentum,
+            storage: tensor.storage,
+            extra: &tensor.extra,
         });
         match saved {
             None if version == 1 => Ok(()),
@@ -256,13 +305,16 @@ impl<C: Float> Loaded<C> {
         if self.steps == 0 && self.tensors.is_empty() {
             // That of an optimizer before its first step, whatever the model.
             model.steps = 0;
-            model.tensors.iter_mut().for_each(|tensor| tensor.momentum = Momentum::None);
+            model.tensors.iter_mut().for_each(|tensor| {
+                (tensor.momentum, tensor.extra) = (Momentum::None, Extra::None);
+            });
             return Ok(());
         }
         let is_known = model.is_known();
         let loaded = self.in_order_of(model)?;
         let mut tensors = Vec::with_capacity(loaded.len());
-        for (i, Entry { name, length, group, format, momentum }) in loaded.into_iter().enumerate() {
+        for (i, entry) in loaded.into_iter().enumerate() {
+            let Entry { name, length, group, format, momentum, storage, extra } = entry;
             let wrong = |problem| invalid(format!("tensor `{name}` {problem}"));
             // A tensor that had joined an optimizer without names is in the group that it was in.
             let group = if is_known || i < model.least() { model.group(i) } else { group };
@@ -281,16 +333,21 @@ impl<C: Float> Loaded<C> {
             if length.is_none() && !matches!(momentum, Momentum::None) {
                 return Err(wrong("has a momentum and no length".to_owned()));
             }
+            if length.is_none() && extra.len().is_some() {
+                return Err(wrong("has more than its parameters and no length".to_owned()));
+            }
             check_format::<C>(format, rule).map_err(wrong)?;
             momentum.check(rule, length).map_err(wrong)?;
-            tensors.push(Tensor { group, length, momentum });
+            check_storage(storage, rule).map_err(wrong)?;
+            extra.check(rule, length).map_err(wrong)?;
+            tensors.push(Tensor { group, length, momentum, extra });
         }
         (model.steps, model.tensors) = (self.steps, tensors);
         Ok(())
     }
 
     /// Its tensors in the order of the model's.
-    fn in_order_of(&mut self, model: &Model<C>) -> Result<Vec<Entry<Momentum<C>>>, Error> {
+    fn in_order_of(&mut self, model: &Model<C>) -> Result<Vec<Entry<Momentum<C>, Extra>>, Error> {
         let mut loaded = HashMap::with_capacity(self.tensors.len());
         for tensor in self.tensors.drain(..) {
             if let Some(twice) = loaded.insert(tensor.name.clone(), tensor) {
@@ -330,12 +387,16 @@ pub(super) fn checksum_of<C: Float>(element: &str, model: &Model<C>, rules: &[Ru
 /// CRC-32 of everything, numbers in little-endian order, in an order that does not depend on that of the
 /// tensors.
 #[cfg(any(feature = "serde", feature = "safetensors"))]
-fn checksum<C: Float>(element: &str, steps: u64, mut tensors: Vec<Entry<&Momentum<C>>>) -> u32 {
+fn checksum<C: Float>(
+    element: &str,
+    steps: u64,
+    mut tensors: Vec<Entry<&Momentum<C>, &Extra>>,
+) -> u32 {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(element.as_bytes());
     hasher.update(&steps.to_le_bytes());
-    for Entry { name, length, group, format, momentum } in tensors {
+    for Entry { name, length, group, format, momentum, storage, extra } in tensors {
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
         // No slice is so long.
@@ -347,13 +408,24 @@ fn checksum<C: Float>(element: &str, steps: u64, mut tensors: Vec<Entry<&Momentu
             Some(MomentumFormat::Bf16) => 2,
             Some(MomentumFormat::Int8) => 3,
         }]);
-        for Words { bytes, size } in momentum.words() {
+        for Words { bytes, size } in momentum.words().chain(extra.words()) {
             hasher.update(&(bytes.len() as u64).to_le_bytes());
             let update = |bytes: &[u8]| {
                 hasher.update(bytes);
                 Ok::<(), Infallible>(())
             };
             let Ok(()) = little_endian(bytes, size, update);
+        }
+        // Where the parameters are stored as they are, the checksum is that of files that know nothing else.
+        match storage {
+            Storage::Nearest => continue,
+            Storage::Stochastic { seed } => {
+                hasher.update(&[1]);
+                hasher.update(&seed.to_le_bytes());
+            }
+            Storage::Split16 => hasher.update(&[2]),
+            Storage::Split8 => hasher.update(&[3]),
+            Storage::Master => hasher.update(&[4]),
         }
     }
     hasher.finalize()

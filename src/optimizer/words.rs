@@ -1,9 +1,10 @@
-//! Momentum as bytes, in the order of files: little-endian.
+//! Numbers of a state as bytes, in the order of files: little-endian.
 
 use super::Momentum;
+use super::storage::Extra;
 use crate::float::Float;
 
-/// The numbers of a momentum as they lie in memory.
+/// Numbers as they lie in memory.
 pub(super) struct Words<'a> {
     pub(super) bytes: &'a [u8],
     /// The bytes of a number.
@@ -26,6 +27,18 @@ impl<C: Float> Momentum<C> {
             Self::Int8 { codes, scales } => (Some(Words::of(codes)), Some(Words::of(scales))),
         };
         numbers.into_iter().chain(scales)
+    }
+}
+
+impl Extra {
+    /// Its numbers.
+    pub(super) fn words(&self) -> Option<Words<'_>> {
+        match self {
+            Self::None => None,
+            Self::Split16(low) => Some(Words::of(low)),
+            Self::Split8(low) => Some(Words::of(low)),
+            Self::Master(master) => Some(Words::of(master)),
+        }
     }
 }
 
