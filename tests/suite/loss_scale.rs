@@ -183,7 +183,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn a_training_of_pytorch() {
     for training in recorded().training {
-        let rule = Rule::sgd(2_f64.powi(-100));
+        let rule = Rule::sgd(2_f64.powi(-100)).with_momentum(0.5);
         let new = || Optimizer::<f32>::builder(rule).with_non_finite(NonFinite::Skip).build();
         let mut optimizer = new().unwrap();
         let mut scale = scale("65536", &training.growth, &training.backoff, 3);

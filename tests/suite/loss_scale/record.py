@@ -103,7 +103,7 @@ def training(growth, backoff):
     draw = random.Random(16)
     scaler = new_scaler({"initial": "65536", "growth": growth, "backoff": backoff, "interval": 3})
     parameter = torch.nn.Parameter(torch.zeros(4))
-    optimizer = torch.optim.SGD([parameter], lr=2.0**-100, foreach=False)
+    optimizer = torch.optim.SGD([parameter], lr=2.0**-100, momentum=0.5, foreach=False)
     steps = []
     for _ in range(80):
         numbers = [draw.uniform(-1, 1) * 2.0 ** draw.randint(90, 108) for _ in range(4)]
