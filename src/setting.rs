@@ -9,8 +9,9 @@ fn largest<T: Float>() -> f64 {
 }
 
 /// A number as people write it: not with 40 digits.
-fn number(value: f64) -> String {
-    let plain = value == 0.0 || !value.is_finite() || (1e-5..1e16).contains(&value.abs());
+pub(crate) fn number<T: Float>(value: T) -> String {
+    let magnitude = value.to_f64().abs();
+    let plain = magnitude == 0.0 || !magnitude.is_finite() || (1e-5..1e16).contains(&magnitude);
     if plain { value.to_string() } else { format!("{value:e}") }
 }
 

@@ -1,11 +1,12 @@
 """A Python peer of the bench: takes steps x <- x - lr*sign(g)*sqrt(|g|) when told to.
 
-usage: peer.py NAME    then, a line each on standard input:
-    prepare LENGTH PARAMETERS GRADIENT EXPECTED    files of f32; answers "ready SAME ULPS"
+usage: peer.py NAME --element f32|bf16    then, a line each on standard input:
+    prepare LENGTH PARAMETERS GRADIENT EXPECTED    files of elements; answers "ready SAME ULPS"
     turn REPEATS                                   takes so many steps; answers "took SECONDS"
 
 Each peer is a function that takes the parameters and the gradient as NumPy arrays and returns two
-functions: one that takes that many steps, and one that returns the parameters as a NumPy array.
+functions: one that takes that many steps, and one that returns the parameters as a NumPy array. NumPy
+has no bf16: the arrays are of its bits, as uint16.
 """
 
 import os
@@ -13,7 +14,8 @@ import sys
 import time
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
-RATE = 1e-4
+ELEMENT = sys.argv[3]
+RATE = {"f32": 1e-4, "bf16": 2.0**-10}[ELEMENT]
 
 
 def numpy_textbook(x, g):
@@ -79,12 +81,55 @@ def numba(x, g):
     return steps, lambda: x
 
 
-def jax(x, g):
-    import jax
-    import jax.numpy as jnp
+def numba_bf16(x, g):
+    """By the bits: numba has no bf16 on a CPU. (There is no NaN in the data.)"""
+    import math
+
+    import numba as nb
     import numpy as np
 
-    step = jax.jit(lambda x, g: x - RATE * jnp.sign(g) * jnp.sqrt(jnp.abs(g)), donate_argnums=0)
+    @nb.njit(inline="always")
+    def widened(bits):
+        return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+
+    @nb.njit(inline="always")
+    def narrowed(value):
+        """To the nearest, ties to even."""
+        bits = value.view(np.uint32)
+        half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16(np.uint32(bits + half) >> np.uint32(16))
+
+    @nb.njit(parallel=True)
+    def step(x, g, rate):
+        for i in nb.prange(len(x)):
+            gradient = widened(g[i])
+            root = np.float32(math.copysign(math.sqrt(abs(gradient)), gradient))
+            x[i] = narrowed(np.float32(widened(x[i]) - rate * root))
+
+    rate = np.float32(RATE)
+
+    def steps(repeats):
+        for _ in range(repeats):
+            step(x, g, rate)
+
+    return steps, lambda: x
+
+
+def jax(x, g):
+    """In bf16, too, computed in f32 and rounded once."""
+    import jax
+    import jax.numpy as jnp
+    import ml_dtypes
+    import numpy as np
+
+    def formula(x, g):
+        wide = g.astype(jnp.float32)
+        root = jnp.sign(wide) * jnp.sqrt(jnp.abs(wide))
+        return (x.astype(jnp.float32) - RATE * root).astype(x.dtype)
+
+    step = jax.jit(formula, donate_argnums=0)
+    if ELEMENT == "bf16":
+        x, g = x.view(ml_dtypes.bfloat16), g.view(ml_dtypes.bfloat16)
     x, g = jnp.array(x), jnp.array(g)
 
     def steps(repeats):
@@ -96,25 +141,33 @@ def jax(x, g):
     return steps, lambda: np.asarray(x)
 
 
-def torch_eager(x, g):
+def tensor(array):
+    """The array as a tensor on the same memory."""
     import torch
 
     torch.set_num_threads(THREADS)
-    x, g = torch.from_numpy(x), torch.from_numpy(g)
+    if ELEMENT == "bf16":
+        return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def torch_eager(x, g):
+    import torch
+
+    array, x, g = x, tensor(x), tensor(g)
 
     def steps(repeats):
         with torch.no_grad():
             for _ in range(repeats):
                 x.sub_(g.sign() * g.abs().sqrt_(), alpha=RATE)
 
-    return steps, lambda: x.numpy()
+    return steps, lambda: array
 
 
 def torch_compile(x, g):
     import torch
 
-    torch.set_num_threads(THREADS)
-    x, g = torch.from_numpy(x), torch.from_numpy(g)
+    array, x, g = x, tensor(x), tensor(g)
 
     @torch.compile
     def step(x, g):
@@ -125,23 +178,26 @@ def torch_compile(x, g):
             for _ in range(repeats):
                 step(x, g)
 
-    return steps, lambda: x.numpy()
+    return steps, lambda: array
 
 
 def torch_fused_sgd(x, g, momentum=0):
-    """x - lr*g: the traffic of the step without its root."""
+    """x - lr*g: the traffic of the step without its root.
+
+    In bf16, PyTorch's kernel left whole registers of parameters as they were, in releases up to 2.13
+    (pytorch#191763): the comparison behind the first step finds that, and the peer is skipped.
+    """
     import torch
 
-    torch.set_num_threads(THREADS)
-    x = torch.nn.Parameter(torch.from_numpy(x))
-    x.grad = torch.from_numpy(g)
+    array, x = x, torch.nn.Parameter(tensor(x))
+    x.grad = tensor(g)
     optimizer = torch.optim.SGD([x], lr=RATE, momentum=momentum, fused=True)
 
     def steps(repeats):
         for _ in range(repeats):
             optimizer.step()
 
-    return steps, lambda: x.detach().numpy()
+    return steps, lambda: array
 
 
 def torch_fused_momentum(x, g):
@@ -186,21 +242,32 @@ PEERS = {
     "MKL": mkl,
 }
 
+# Those that have bf16, or can be given it. They move 6 bytes per element instead of 12.
+PEERS_IN_BF16 = {
+    "numba, bf16 by its bits": numba_bf16,
+    "JAX": jax,
+    "PyTorch": torch_eager,
+    "torch.compile": torch_compile,
+    "PyTorch fused SGD (no root)": torch_fused_sgd,
+}
+
 
 def prepare(peer, length, *files):
     """The peer's steps on fresh data, and how its first one compares with the expected values."""
     import numpy as np
 
-    x, g, expected = (np.fromfile(file, dtype=np.float32, count=length) for file in files)
+    element, bits = {"f32": (np.float32, np.int32), "bf16": (np.uint16, np.int16)}[ELEMENT]
+    x, g, expected = (np.fromfile(file, dtype=element, count=length) for file in files)
     steps, parameters = peer(x, g)
     steps(1)
-    ulps = np.abs(parameters().view(np.int32).astype(np.int64) - expected.view(np.int32))
+    ulps = np.abs(parameters().view(bits).astype(np.int64) - expected.view(bits))
     return steps, f"ready {np.count_nonzero(ulps == 0)} {ulps.max()}"
 
 
 def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Whatever a library prints must not look like an answer.
+    peers = PEERS_IN_BF16 if ELEMENT == "bf16" else PEERS
     steps = None
     for line in sys.stdin:
         command, *arguments = line.rstrip("\n").split("\t")
@@ -208,7 +275,7 @@ def main():
             if command == "prepare":
                 steps = None
                 length, *files = arguments
-                steps, answer = prepare(PEERS[sys.argv[1]], int(length), *files)
+                steps, answer = prepare(peers[sys.argv[1]], int(length), *files)
             else:
                 start = time.perf_counter()
                 steps(int(arguments[0]))

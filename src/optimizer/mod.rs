@@ -23,11 +23,13 @@
 //! An [`Optimizer`] holds a rule for each group of tensors and the momentum of all; what concerns the
 //! gradients of the whole model (their scale, clipping, and what happens if they are not finite) is
 //! set in its [`Builder`]. Its learning rate can be [set](Optimizer::set_learning_rate) at every step: a
-//! [`Schedule`] says to what, or a [`Plateau`], from the losses so far.
+//! [`Schedule`] says to what, or a [`Plateau`], from the losses so far. A [`LossScale`] keeps gradients within
+//! the range of f16.
 
 mod builder;
 #[cfg(feature = "safetensors")]
 mod file;
+mod loss_scale;
 mod model;
 mod momentum;
 mod plateau;
@@ -42,6 +44,7 @@ mod words;
 pub use crate::draws::Draws;
 pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, StorageMut, TensorStep};
 pub use builder::{Builder, NonFinite};
+pub use loss_scale::LossScale;
 pub use momentum::Momentum;
 pub use plateau::Plateau;
 pub use rule::{MomentumFormat, Rule};

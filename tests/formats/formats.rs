@@ -5,8 +5,9 @@ mod random_bits;
 
 use proptest::prelude::*;
 use random_bits::random_bits;
+use rootstep::Float as _;
 use rootstep::optimizer::{
-    MomentumFormat, NonFinite, Optimizer, Plateau, Power, PowerOf, Rule, Schedule, State,
+    LossScale, MomentumFormat, NonFinite, Optimizer, Plateau, Power, PowerOf, Rule, Schedule, State,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -146,6 +147,29 @@ fn plateaus_in_every_format() {
                 }
             }
             plateau.observe(loss);
+        }
+    }
+}
+
+/// The scales that follow are the same, too.
+#[test]
+fn loss_scales_in_every_format() {
+    let taken = [true, true, false, true, true, true, false, false, true, true, true];
+    for seed in 0..20 {
+        let mut bits = random_bits(seed);
+        let mut share = || (bits() >> 11) as f64 / (1_u64 << 53) as f64 + 1e-3;
+        let scale = LossScale::new(f32::from_f64(1e30 * share())).unwrap();
+        let scale = scale.with_growth_factor(1.0 + share()).unwrap().with_growth_interval(2);
+        let mut scale = scale.unwrap().with_backoff_factor(share() / 2.0).unwrap();
+        for now in taken {
+            assert_read_back(&scale);
+            for (format, mut read) in read_back(&scale) {
+                let mut expected = scale;
+                for taken in taken {
+                    assert_eq!(read.update(taken), expected.update(taken), "{format}");
+                }
+            }
+            scale.update(now);
         }
     }
 }

@@ -25,6 +25,7 @@ mod imports;
 mod inspect;
 mod kernels;
 mod level;
+mod loss_scale;
 mod messages;
 mod model;
 mod optimizer;

@@ -1,5 +1,6 @@
 //! The contenders as the driver sees them: processes that answer lines.
 
+use crate::element::Element;
 use crate::report::Report;
 use crate::{Data, worker};
 use anyhow::{Context, Result, bail, ensure};
@@ -21,7 +22,7 @@ pub const LIMIT: &str = "axpy (no root)";
 pub const MOMENTUM: &str = "momentum";
 
 /// The Python peers, by their names in `peer.py`.
-const PYTHON: [&str; 10] = [
+const PYTHON: &[&str] = &[
     "NumPy",
     "NumPy, out=",
     "numexpr",
@@ -33,6 +34,10 @@ const PYTHON: [&str; 10] = [
     "PyTorch fused SGD, momentum (no root)",
     "MKL",
 ];
+
+/// Those in bf16.
+const PYTHON_IN_BF16: &[&str] =
+    &["numba, bf16 by its bits", "JAX", "PyTorch", "torch.compile", "PyTorch fused SGD (no root)"];
 
 /// The variables by which the libraries are told how many threads to use. All get the same.
 const THREADS: [&str; 6] = [
@@ -69,12 +74,22 @@ pub struct Contender {
 
 /// Starts all contenders, or those whose names contain one of the words; rootstep first. One that
 /// does not start is skipped.
-pub fn all(python: &Path, only: &[String], report: &mut Report) -> Result<Vec<Contender>> {
+pub fn all(
+    python: &Path,
+    element: Element,
+    only: &[String],
+    report: &mut Report,
+) -> Result<Vec<Contender>> {
     let this = std::env::current_exe()?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peer.py");
-    let rust = worker::NAMES.iter().map(|name| (name, this.as_path(), "--worker"));
-    let python = PYTHON.iter().map(|name| (name, python, script));
-    let known: Vec<&str> = worker::NAMES.into_iter().chain(PYTHON).collect();
+    let names = worker::names(element);
+    let others = match element {
+        Element::F32 => PYTHON,
+        Element::Bf16 => PYTHON_IN_BF16,
+    };
+    let rust = names.iter().map(|name| (name, this.as_path(), "--worker"));
+    let python = others.iter().map(|name| (name, python, script));
+    let known: Vec<&str> = names.iter().chain(others).copied().collect();
     for word in only {
         ensure!(
             known.iter().any(|name| name.contains(word.as_str())),
@@ -83,9 +98,10 @@ pub fn all(python: &Path, only: &[String], report: &mut Report) -> Result<Vec<Co
     }
     let mut contenders = Vec::new();
     for (&name, program, argument) in rust.chain(python) {
-        let own = name == worker::NAMES[0];
+        let own = name == names[0];
         if own || only.is_empty() || only.iter().any(|word| name.contains(word)) {
-            match Contender::start(name, Command::new(program).args([argument, name])) {
+            let arguments = [argument, name, "--element", &element.to_string()];
+            match Contender::start(name, Command::new(program).args(arguments)) {
                 Ok(contender) => contenders.push(contender),
                 Err(error) => report.skip(name, &error),
             }
@@ -132,7 +148,10 @@ impl Contender {
             self.ask(&format!("prepare\t{length}\t{parameters}\t{gradient}\t{expected}"), "ready")?;
         let (same, ulps) = answer.split_once(' ').context("an answer of two numbers")?;
         let (same, ulps): (f64, u64) = (same.parse()?, ulps.parse()?);
-        ensure!(ulps <= 2, "its step is up to {ulps} units in the last place off");
+        ensure!(
+            ulps <= data.element.tolerated(),
+            "its step is up to {ulps} units in the last place off"
+        );
         Ok(same / length as f64)
     }
 

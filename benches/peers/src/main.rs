@@ -1,4 +1,4 @@
-//! The same step, x <- x - lr*sign(g)*sqrt(|g|) in f32, by rootstep and by its peers in Rust and in
+//! The same step, x <- x - lr*sign(g)*sqrt(|g|) in f32 or bf16, by rootstep and by its peers in Rust and in
 //! Python, side by side.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints a table: the time per
@@ -9,22 +9,23 @@
 //! told, and measures its own time: no call between languages is timed, and a machine whose speed
 //! drifts slows all alike. Before its first turn it takes one step, whose result is compared with
 //! `rootstep::reference`.
+//!
+//! `--element bf16` has the peers that take bf16. Beside rootstep's step in f32, since PyTorch's fused SGD is the
+//! closest step of the same traffic; its kernel skipped blocks of bf16 in releases up to 2.13 (pytorch#191763).
 
 mod contender;
+mod element;
 mod report;
 mod worker;
 
 use anyhow::{Context, Result, ensure};
-use bytemuck::cast_slice;
 use clap::Parser;
 use contender::Contender;
+use element::Element;
 use report::{Cell, Report};
 use rootstep_benches::Slices;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
-/// The learning rate of every contender: a step is far from zero and far from the parameters.
-const RATE: f32 = 1e-4;
+use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
 #[command(about = "The same step by rootstep and by its peers, side by side.")]
@@ -32,6 +33,9 @@ struct Arguments {
     /// The Python that has the packages of requirements.txt
     #[arg(long, default_value = "python3")]
     python: PathBuf,
+    /// What the slices are of
+    #[arg(long, value_enum, default_value_t = Element::F32)]
+    element: Element,
     /// Elements of the slices
     #[arg(long, value_delimiter = ',', default_values_t = [1 << 10, 8 << 10, 64 << 10, 1 << 20, 4 << 20, 32 << 20])]
     lengths: Vec<usize>,
@@ -55,13 +59,14 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(name) = &arguments.worker {
-        return worker::serve(name);
+        return worker::serve(name, arguments.element);
     }
     ensure!(!arguments.lengths.contains(&0), "--lengths: a slice has at least one element");
-    let mut report = Report::new(&arguments.lengths, arguments.rounds);
-    let mut contenders = contender::all(&arguments.python, &arguments.only, &mut report)?;
+    let mut report = Report::new(arguments.element, &arguments.lengths, arguments.rounds);
+    let mut contenders =
+        contender::all(&arguments.python, arguments.element, &arguments.only, &mut report)?;
     for &length in &arguments.lengths {
-        let data = Data::write(length)?;
+        let data = Data::write(arguments.element, length)?;
         compare(&mut contenders, &data, arguments.rounds, &mut report);
     }
     let table = report.table();
@@ -117,23 +122,25 @@ fn keep(
 
 /// The slices of one length, in files that every language can read, and what a step makes of them.
 struct Data {
+    element: Element,
     length: usize,
     directory: tempfile::TempDir,
 }
 
 impl Data {
-    fn write(length: usize) -> Result<Self> {
-        let data = Self { length, directory: tempfile::tempdir()? };
-        let Slices { parameters, gradient, .. } = Slices::<f32>::new(length);
-        let pairs = || parameters.iter().zip(&gradient);
+    fn write(element: Element, length: usize) -> Result<Self> {
+        let data = Self { element, length, directory: tempfile::tempdir()? };
+        let Slices { mut parameters, mut gradient, .. } = Slices::<f32>::new(length);
+        parameters.iter_mut().chain(&mut gradient).for_each(|x| *x = element.rounded(*x));
+        let (rate, pairs) = (element.rate(), || parameters.iter().zip(&gradient));
         let step: Vec<f32> =
-            pairs().map(|(&x, &g)| rootstep::reference::descend(x, g, RATE)).collect();
+            pairs().map(|(&x, &g)| rootstep::reference::descend(x, g, rate)).collect();
         let axpy: Vec<f32> =
-            pairs().map(|(&x, &g)| rootstep::reference::axpy(-RATE, g, x)).collect();
+            pairs().map(|(&x, &g)| rootstep::reference::axpy(-rate, g, x)).collect();
         for (name, values) in
             [("parameters", &parameters), ("gradient", &gradient), ("step", &step), ("axpy", &axpy)]
         {
-            std::fs::write(data.file(name), cast_slice::<f32, u8>(values))?;
+            element.write(&data.file(name), values)?;
         }
         Ok(data)
     }
@@ -141,11 +148,4 @@ impl Data {
     fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
-}
-
-/// The start of a file of f32.
-fn read(file: &Path, length: usize) -> Result<Vec<f32>> {
-    let bytes = std::fs::read(file)?;
-    ensure!(bytes.len() >= 4 * length, "{} is too short", file.display());
-    Ok(bytes.as_chunks().0[..length].iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect())
 }

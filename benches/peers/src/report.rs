@@ -1,15 +1,13 @@
 //! What came out: a table and a picture.
 
 use crate::contender::{LIMIT, MOMENTUM, threads};
+use crate::element::Element;
 use crate::worker::{self, OWN_MOMENTUM};
 use anyhow::{Error, Result, anyhow};
 use comfy_table::Table;
 use plotters::prelude::*;
 use rootstep::Level;
 use std::path::Path;
-
-/// Read x and g, write x.
-const BYTES_PER_ELEMENT: f64 = 12.0;
 
 /// A contender at a length.
 pub struct Cell {
@@ -28,6 +26,7 @@ impl Cell {
 }
 
 pub struct Report {
+    element: Element,
     lengths: Vec<usize>,
     rounds: u32,
     /// In the order of the contenders.
@@ -36,8 +35,9 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(lengths: &[usize], rounds: u32) -> Self {
-        Self { lengths: lengths.to_vec(), rounds, rows: Vec::new(), skipped: Vec::new() }
+    pub fn new(element: Element, lengths: &[usize], rounds: u32) -> Self {
+        let (rows, skipped) = (Vec::new(), Vec::new());
+        Self { element, lengths: lengths.to_vec(), rounds, rows, skipped }
     }
 
     pub fn add(&mut self, name: &str, length: usize, cell: Cell) {
@@ -69,7 +69,8 @@ impl Report {
             let mut row = vec![name.clone()];
             for &length in &self.lengths {
                 row.push(self.cell(name, length).map_or(String::new(), |cell| {
-                    let own = if name.contains(MOMENTUM) { OWN_MOMENTUM } else { worker::NAMES[0] };
+                    let names = worker::names(self.element);
+                    let own = if name.contains(MOMENTUM) { OWN_MOMENTUM } else { names[0] };
                     let own = self.cell(own, length).map_or(f64::NAN, Cell::median);
                     let time = cell.median() / length as f64 * 1e9;
                     format!("{time:.3} ({:.2}×)", cell.median() / own)
@@ -89,7 +90,8 @@ impl Report {
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let threads = threads();
         format!(
-            "{}, {} at best, {threads} threads; median of {} turns",
+            "{}: {}, {} at best, {threads} threads; median of {} turns",
+            self.element,
             model.map_or("unknown CPU", |(_, model)| model),
             Level::detect(),
             self.rounds
@@ -105,15 +107,15 @@ impl Report {
     fn draw(&self, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::new(file, (960, 600)).into_drawing_area();
         root.fill(&WHITE)?;
-        let rate =
-            |length: usize, cell: &Cell| BYTES_PER_ELEMENT * length as f64 / cell.median() / 1e9;
+        let bytes = self.element.bytes_per_element();
+        let rate = |length: usize, cell: &Cell| bytes * length as f64 / cell.median() / 1e9;
         let rows = || self.rows.iter().filter(|(name, _)| !name.contains(MOMENTUM));
         let all = || rows().flat_map(|(_, cells)| cells).map(|(n, cell)| rate(*n, cell));
         let (low, high) = (all().fold(f64::MAX, f64::min), all().fold(0.0, f64::max));
         let (first, last) = (self.lengths.iter().min(), self.lengths.iter().max());
         let (first, last) = (*first.ok_or("no lengths")? as f64, *last.ok_or("no lengths")? as f64);
         let mut chart = ChartBuilder::on(&root)
-            .caption("x ← x − lr·sign(g)·√|g|, f32", ("sans-serif", 22))
+            .caption(format!("x ← x − lr·sign(g)·√|g|, {}", self.element), ("sans-serif", 22))
             .margin(12)
             .margin_right(240)
             .x_label_area_size(48)
@@ -125,7 +127,7 @@ impl Report {
         chart
             .configure_mesh()
             .x_desc("elements")
-            .y_desc("GB/s (12 bytes per element)")
+            .y_desc(format!("GB/s ({bytes} bytes per element)"))
             .x_label_formatter(&|length| binary_power(*length))
             .y_label_formatter(&|rate| format!("{rate}"))
             .label_style(("sans-serif", 15))
@@ -133,7 +135,7 @@ impl Report {
             .draw()?;
         let mut labels = Vec::new();
         for (i, (name, cells)) in rows().enumerate() {
-            let own = name == worker::NAMES[0];
+            let own = name == worker::names(self.element)[0];
             let hue = i as f64 / rows().count() as f64;
             let colour =
                 if name == LIMIT { BLACK.to_rgba() } else { HSLColor(hue, 0.8, 0.4).to_rgba() };

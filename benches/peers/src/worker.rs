@@ -1,9 +1,10 @@
 //! The contenders in Rust, and the lines that they answer: those of `peer.py`.
 
 use crate::contender::LIMIT;
-use crate::{RATE, read};
+use crate::element::{Element, RATE, RATE_IN_BF16, narrowed};
 use anyhow::{Context, Result, bail};
 use candle_core::{Device, Tensor};
+use half::bf16;
 use ndarray::{Array1, Zip};
 use rootstep::Executor;
 use rootstep::optimizer::{Optimizer, Rule};
@@ -11,7 +12,7 @@ use std::io::{BufRead, stdin};
 use std::path::Path;
 use std::time::Instant;
 
-pub const NAMES: [&str; 8] = [
+const NAMES: &[&str] = &[
     "rootstep",
     "rootstep, one thread",
     LIMIT,
@@ -22,6 +23,23 @@ pub const NAMES: [&str; 8] = [
     "rootstep PowerStep, momentum",
 ];
 
+/// Those in bf16. The first is the one that the others are compared with.
+///
+/// TODO: rootstep's own step in bf16 comes first, as "rootstep": `rootstep::descend(&mut [bf16], &[bf16], f32)`,
+/// with its feature `half`; then that in f32 is one of the others.
+const NAMES_IN_BF16: &[&str] = &[OWN_IN_F32, "Rust loop"];
+
+/// Twice the bytes of a step in bf16.
+const OWN_IN_F32: &str = "rootstep, f32";
+
+/// The first is the one that the others are compared with.
+pub fn names(element: Element) -> &'static [&'static str] {
+    match element {
+        Element::F32 => NAMES,
+        Element::Bf16 => NAMES_IN_BF16,
+    }
+}
+
 /// What the peers with momentum are compared with.
 pub const OWN_MOMENTUM: &str = "rootstep SGD, momentum (no root)";
 
@@ -29,6 +47,24 @@ pub const OWN_MOMENTUM: &str = "rootstep SGD, momentum (no root)";
 trait Stepper {
     fn step(&mut self) -> Result<()>;
     fn parameters(&self) -> Result<Vec<f32>>;
+}
+
+fn stepper_in_bf16(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
+    let step: fn(&mut [bf16], &[bf16]) = match name {
+        OWN_IN_F32 => {
+            let step: fn(&mut [f32], &[f32]) = |x, g| rootstep::descend(x, g, RATE_IN_BF16);
+            return Ok(Box::new(OnSlices { step, x, g }));
+        }
+        // TODO: "rootstep" => |x, g| rootstep::descend(x, g, RATE_IN_BF16),
+        "Rust loop" => |x, g| {
+            for (x, g) in x.iter_mut().zip(g) {
+                let g = g.to_f32();
+                *x = bf16::from_f32(x.to_f32() - RATE_IN_BF16 * g.signum() * g.abs().sqrt());
+            }
+        },
+        _ => bail!("there is no contender {name:?}; there are {NAMES_IN_BF16:?}"),
+    };
+    Ok(Box::new(OnSlices { step, x: narrowed(&x), g: narrowed(&g) }))
 }
 
 fn stepper(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepper>> {
@@ -73,19 +109,19 @@ impl Stepper for WithState {
     }
 }
 
-struct OnSlices {
-    step: fn(&mut [f32], &[f32]),
-    x: Vec<f32>,
-    g: Vec<f32>,
+struct OnSlices<T> {
+    step: fn(&mut [T], &[T]),
+    x: Vec<T>,
+    g: Vec<T>,
 }
 
-impl Stepper for OnSlices {
+impl<T: Copy + Into<f32>> Stepper for OnSlices<T> {
     fn step(&mut self) -> Result<()> {
         (self.step)(&mut self.x, &self.g);
         Ok(())
     }
     fn parameters(&self) -> Result<Vec<f32>> {
-        Ok(self.x.clone())
+        Ok(self.x.iter().map(|&x| x.into()).collect())
     }
 }
 
@@ -123,7 +159,7 @@ impl Stepper for OnTensors {
 }
 
 /// Answers lines until there are no more.
-pub fn serve(name: &str) -> Result<()> {
+pub fn serve(name: &str, element: Element) -> Result<()> {
     let mut ready = None;
     for line in stdin().lock().lines() {
         let line = line?;
@@ -131,7 +167,7 @@ pub fn serve(name: &str) -> Result<()> {
         let answer = match words[..] {
             ["prepare", length, parameters, gradient, expected] => {
                 let files = [parameters, gradient, expected].map(Path::new);
-                prepare(name, length.parse()?, files).map(|(stepper, answer)| {
+                prepare(name, element, length.parse()?, files).map(|(stepper, answer)| {
                     ready = Some(stepper);
                     answer
                 })
@@ -147,13 +183,22 @@ pub fn serve(name: &str) -> Result<()> {
 }
 
 /// The contender on fresh data, and how its first step compares with the expected values.
-fn prepare(name: &str, length: usize, files: [&Path; 3]) -> Result<(Box<dyn Stepper>, String)> {
+fn prepare(
+    name: &str,
+    element: Element,
+    length: usize,
+    files: [&Path; 3],
+) -> Result<(Box<dyn Stepper>, String)> {
     let [parameters, gradient, expected] = files;
-    let mut stepper = stepper(name, read(parameters, length)?, read(gradient, length)?)?;
+    let (x, g) = (element.read(parameters, length)?, element.read(gradient, length)?);
+    let mut stepper = match element {
+        Element::F32 => stepper(name, x, g)?,
+        Element::Bf16 => stepper_in_bf16(name, x, g)?,
+    };
     stepper.step()?;
     let (mut same, mut most) = (0, 0);
-    for (x, expected) in stepper.parameters()?.iter().zip(read(expected, length)?) {
-        let ulps = x.to_bits().abs_diff(expected.to_bits());
+    for (&x, expected) in stepper.parameters()?.iter().zip(element.read(expected, length)?) {
+        let ulps = element.bits(x).abs_diff(element.bits(expected));
         same += u64::from(ulps == 0);
         most = most.max(ulps);
     }

@@ -2,7 +2,8 @@
 
 use rootstep::Error;
 use rootstep::optimizer::{
-    Momentum, MomentumFormat, NonFinite, Optimizer, Plateau, Power, Rule, Schedule, State,
+    LossScale, Momentum, MomentumFormat, NonFinite, Optimizer, Plateau, Power, Rule, Schedule,
+    State,
 };
 use std::fmt::Display;
 
@@ -259,6 +260,34 @@ fn states_and_schedules() {
         (
             of(Plateau::new(0.1, 0.5, 3).unwrap().lowest_rate(0.2)),
             "the lowest rate of a plateau is 0.2; allowed: 0 to 0.1, the learning rate",
+        ),
+        (
+            of(LossScale::new(0.0)),
+            "the loss scale is 0; allowed: 1.1754944e-38 to 3.4028235e38, the normal f32 above 0",
+        ),
+        (
+            of(LossScale::new(1e-40)),
+            "the loss scale is 1e-40; allowed: 1.1754944e-38 to 3.4028235e38, the normal f32 above 0",
+        ),
+        (
+            of(LossScale::default().with_growth_factor(1.0)),
+            "the growth factor of a loss scale is 1; allowed: above 1, and finite",
+        ),
+        (
+            of(LossScale::default().with_growth_factor(f64::INFINITY)),
+            "the growth factor of a loss scale is inf; allowed: above 1, and finite",
+        ),
+        (
+            of(LossScale::default().with_backoff_factor(2.0)),
+            "the backoff factor of a loss scale is 2; allowed: above 0 and below 1",
+        ),
+        (
+            of(LossScale::default().with_backoff_factor(0.0)),
+            "the backoff factor of a loss scale is 0; allowed: above 0 and below 1",
+        ),
+        (
+            of(LossScale::default().with_growth_interval(0)),
+            "the growth interval of a loss scale is 0; allowed: 1 or more",
         ),
     ] {
         assert_eq!(given, message);
