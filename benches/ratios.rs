@@ -6,6 +6,8 @@
 //! opponent a kernel takes, the best and the median of many turns. Below 1 the kernel is faster.
 //! `cargo bench --bench ratios -- WORD` runs the claims whose line contains WORD.
 
+mod formats;
+
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Executor, Level};
 use rootstep_benches::{Number, Operation, SIZES, Slices, check_level, streaming_axpy};
@@ -31,6 +33,7 @@ fn main() {
     inspecting::<f64>(&report);
     optimizing(&report);
     lean_momentum(&report);
+    formats::stepping(&report);
     short_slices(&report);
     whole_models(&report);
     parallel_against_serial::<f32>(&report);
