@@ -16,7 +16,7 @@ use crate::step::{INT8_BLOCK, MomentumMut, TensorStep};
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///
 /// The functions at the root of the crate are the methods of `Executor::default()`. Whatever the
-/// executor, the bits are the same: it is a choice of speed alone.
+/// executor, the bits are the same: it is a choice of speed (and of [traps](Self::untrapped)) alone.
 ///
 /// ```
 /// use rootstep::{Executor, Level};

@@ -1,7 +1,7 @@
 //! What is stored, and what it is computed in.
 
 use crate::float::{Bf16, F16, Float, Narrow};
-use crate::simd::{Lanes, Memory, Simd, Single, Streaming, Vector, Words};
+use crate::simd::{Lanes, Memory, Simd, Single, Streaming, Vector, Words, word};
 
 /// A type that kernels compute in.
 pub trait Number: Float + Format<f64, Memory = Self> {
@@ -244,8 +244,7 @@ const NAN: u32 = 0x7fc0_0000;
 /// `bits`, but `otherwise` where they are those of a NaN.
 #[inline(always)]
 fn unless_nan<V: Single>(isa: V::Isa, bits: V::Words, usual: V::Words, nan: V::Words) -> V::Words {
-    let word = |value| V::Words::splat(isa, value);
-    bits.and(word(MAGNITUDE)).if_above(word(INFINITY), nan, usual)
+    bits.and(word(isa, MAGNITUDE)).if_above(word(isa, INFINITY), nan, usual)
 }
 
 impl Half for Bf16 {
@@ -255,17 +254,16 @@ impl Half for Bf16 {
     }
     #[inline(always)]
     fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
-        let word = |value| V::Words::splat(isa, value);
         let bits = value.to_words();
-        let odd = bits.shr(16).and(word(1));
-        let rounded = bits.add(word(0x7fff)).add(odd);
+        let odd = bits.shr(16).and(word(isa, 1));
+        let rounded = bits.add(word(isa, 0x7fff)).add(odd);
         // Quiet, so that the upper half alone is a NaN too.
-        unless_nan::<V>(isa, bits, rounded, bits.or(word(0x0040_0000))).shr(16)
+        unless_nan::<V>(isa, bits, rounded, bits.or(word(isa, 0x0040_0000))).shr(16)
     }
     #[inline(always)]
     fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
         let bits = value.to_words();
-        let quiet = bits.or(V::Words::splat(isa, 0x0040_0000));
+        let quiet = bits.or(word(isa, 0x0040_0000));
         unless_nan::<V>(isa, bits, bits.add(draws), quiet).shr(16)
     }
 }
@@ -285,20 +283,19 @@ impl Half for F16 {
         const MIN_NORMAL: u32 = (127 - 14) << 23;
         /// From here on, everything is infinite: 2^16.
         const TOO_LARGE: u32 = (127 + 16) << 23;
-        let word = |value| V::Words::splat(isa, value);
         let bits = value.to_words();
-        let sign = bits.and(word(0x8000_0000)).shr(16);
-        let magnitude = bits.and(word(MAGNITUDE));
+        let sign = bits.and(word(isa, 0x8000_0000)).shr(16);
+        let magnitude = bits.and(word(isa, MAGNITUDE));
         // 13 bits are too many: those of a normal number, and their exponent's bias.
-        let normal = magnitude.add(draws.shr(3)).shr(13).sub(word((127 - 15) << 10));
+        let normal = magnitude.add(draws.shr(3)).shr(13).sub(word(isa, (127 - 15) << 10));
         // In units of 2^-40: 16 bits are too many for multiples of 2^-24.
         let unit = V::splat(isa, f32::from_bits((127 + 40) << 23));
         let fixed = V::from_words(magnitude).mul(unit).truncate();
         let subnormal = fixed.add(draws).shr(16);
-        let finite = word(MIN_NORMAL).if_above(magnitude, subnormal, normal);
-        let infinite = word(TOO_LARGE - 1);
-        let rounded = magnitude.if_above(infinite, word(0x7c00), finite);
-        unless_nan::<V>(isa, bits, rounded, word(0x7e00)).or(sign)
+        let finite = word::<V::Words>(isa, MIN_NORMAL).if_above(magnitude, subnormal, normal);
+        let infinite = word(isa, TOO_LARGE - 1);
+        let rounded = magnitude.if_above(infinite, word(isa, 0x7c00), finite);
+        unless_nan::<V>(isa, bits, rounded, word(isa, 0x7e00)).or(sign)
     }
 }
 
@@ -323,18 +320,18 @@ impl Split for Split16 {
 
     #[inline(always)]
     fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &HalvesOf<S>) -> S::F32 {
-        let sign = WordsOf::<S>::splat(isa, 0x8000);
-        let [high, low] = [high, low].map(|halves| WordsOf::<S>::load_halves(isa, halves));
-        // Two exclusive ors with the sign, as additions: the carry leaves the lower half, and is subtracted.
-        let low = low.add(sign).and(WordsOf::<S>::splat(isa, 0xffff)).sub(sign);
+        let sign = word(isa, 0x8000);
+        let high = WordsOf::<S>::load_halves(isa, high);
+        let low = WordsOf::<S>::load_halves(isa, low);
+        // From 16 bits to an integer with a sign.
+        let low = low.add(sign).and(word(isa, 0xffff)).sub(sign);
         S::F32::from_words(high.shl(16).add(low))
     }
     #[inline(always)]
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut HalvesOf<S>) {
-        let word = |value| WordsOf::<S>::splat(isa, value);
         let bits = value.to_words();
-        let bits = unless_nan::<S::F32>(isa, bits, bits, word(NAN));
-        bits.add(word(0x8000)).shr(16).store_halves(high);
+        let bits = unless_nan::<S::F32>(isa, bits, bits, word(isa, NAN));
+        bits.add(word(isa, 0x8000)).shr(16).store_halves(high);
         bits.store_halves(low);
     }
 }
@@ -348,20 +345,18 @@ impl Split for Split8 {
 
     #[inline(always)]
     fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &BytesOf<S>) -> S::F32 {
-        let word = |value| WordsOf::<S>::splat(isa, value);
         let high = WordsOf::<S>::load_halves(isa, high);
         let low = WordsOf::<S>::load_bytes(isa, low);
-        let low = low.add(word(0x80)).and(word(0xff)).sub(word(0x80));
+        let low = low.add(word(isa, 0x80)).and(word(isa, 0xff)).sub(word(isa, 0x80));
         S::F32::from_words(high.shl(8).add(low).shl(8))
     }
     #[inline(always)]
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut BytesOf<S>) {
-        let word = |value| WordsOf::<S>::splat(isa, value);
         let bits = value.to_words();
-        let odd = bits.shr(8).and(word(1));
-        let upper = bits.add(word(0x7f)).add(odd);
-        let upper = unless_nan::<S::F32>(isa, bits, upper, word(NAN)).shr(8);
-        upper.add(word(0x80)).shr(8).store_halves(high);
+        let odd = bits.shr(8).and(word(isa, 1));
+        let upper = bits.add(word(isa, 0x7f)).add(odd);
+        let upper = unless_nan::<S::F32>(isa, bits, upper, word(isa, NAN)).shr(8);
+        upper.add(word(isa, 0x80)).shr(8).store_halves(high);
         upper.store_bytes(low);
     }
 }

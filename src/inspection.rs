@@ -1,4 +1,4 @@
-//! The health of a model's gradients, in one pass.
+//! The health of a model's gradients.
 
 /// What [`inspect`](crate::inspect) found in the gradients of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

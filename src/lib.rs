@@ -40,12 +40,14 @@
 //!   [`reference`](mod@reference), bit for bit: on every instruction set, at every length, offset
 //!   and alignment, in place and out of place, for any number of threads. NaN is NaN; its sign and
 //!   payload are not specified.
-//! - **No value is special.** ±0 keep their sign, subnormal numbers are computed exactly, ±∞ stays
-//!   what it is, NaN is passed on. Nothing is flushed to zero, and no shortcut loses a NaN.
+//! - **No value is special.** ±0, subnormal numbers, ±∞ and NaN give what IEEE 754 says of the formula.
+//!   Nothing is flushed to zero, and no shortcut of an operation loses a NaN.
 //! - **Never an illegal instruction.** AVX2 and AVX-512 are detected at run time; a [`Level`] can
 //!   be had only from detection.
-//! - **Nothing else panics.** Slices of unequal length do, before anything is written. What takes a
-//!   configuration or data from outside returns a [`Result`] with [`Error`].
+//! - **No panics but one.** An operation panics, before anything is written, if slices are of unequal length
+//!   or there is another number of gradients than of tensors. What takes a configuration or data from
+//!   outside returns a [`Result`] with [`Error`]. A panic of the caller's own functions, such as `as_mut`,
+//!   goes through.
 //!
 //! # The floating-point environment
 //!
@@ -67,8 +69,9 @@
 //!
 //! Each call picks the best instruction set of the machine, and splits slices that are long enough
 //! to gain over the threads of the current rayon pool: the global one, or the caller's own inside
-//! `pool.install(..)`. A call waits only for threads that are at work for it, never for a pool that is
-//! blocked. The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the instruction set of a
+//! `pool.install(..)`. A call waits only for threads that are at work for it, and not for a pool that
+//! is blocked. (In a process that was forked after its first call it runs on the calling thread alone. A process
+//! must not fork between the first use of a rayon pool and its first call: rayon waits for threads that are gone.) The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the instruction set of a
 //! process. If it names none that the machine has, it is as if it were not set ([`Level::from_env`] gives an
 //! error instead). It is read once.
 //!
@@ -230,7 +233,7 @@ pub fn descend_into<T: Element>(
 }
 
 /// [`descend`] on every tensor of a model, each with its gradient, in one parallel pass. Small tensors
-/// are not dispatched one by one and large ones are split, so that all threads are busy to the end.
+/// are not dispatched one by one and large ones are split, so that the threads end together.
 ///
 /// The bits are those of one [`descend`] after the other.
 ///
@@ -254,8 +257,8 @@ where
     Executor::default().descend_all(parameters, gradients, learning_rate);
 }
 
-/// The health of a model's gradients, in one pass: the global L2 norm, the largest magnitude, and how
-/// many elements are NaN, infinite, zero and subnormal.
+/// The health of a model's gradients, in one pass (two, where squares would overflow or be lost): the global
+/// L2 norm, the largest magnitude, and how many elements are NaN, infinite, zero and subnormal.
 ///
 /// The sums are taken in f64, in an order that depends on the lengths alone, so the norm has the same
 /// bits on every instruction set and for any number of threads. Specified by [`reference::inspect`].

@@ -1,7 +1,7 @@
 //! **The specification**: every operation of this crate as a scalar one-liner.
 //!
 //! The slice operations return these bits, on every instruction set, at every length, offset and
-//! alignment, in place and out of place, for any number of threads. All tests take this file as
+//! alignment, in place and out of place, for any number of threads. The tests take this file as
 //! their oracle, and it is written to be read.
 //!
 //! # Rounding

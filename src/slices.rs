@@ -156,7 +156,7 @@ impl Executor {
     }
 
     /// Takes the steps of several tensors in one parallel pass: small tensors are not dispatched one by
-    /// one and large ones are split, so that all threads are busy to the end. Nothing is allocated for each tensor.
+    /// one and large ones are split, so that the threads end together. Nothing is allocated for each tensor.
     ///
     /// The bits are those of one [`step`](Self::step) after the other.
     ///

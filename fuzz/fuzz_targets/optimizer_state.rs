@@ -16,8 +16,19 @@ struct Case {
     format: Format,
     /// Steps that the optimizer has taken itself.
     steps: u8,
-    json: bool,
+    /// Its bits: in JSON; of version 1, which has no checksum for which what is edited would be refused.
+    kind: u8,
     file: File,
+}
+
+impl Case {
+    const fn json(&self) -> bool {
+        self.kind & 1 != 0
+    }
+
+    const fn old(&self) -> bool {
+        self.kind & 2 != 0
+    }
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -83,29 +94,53 @@ fn with_header(header: &[u8], data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header, data].concat()
 }
 
+/// The header of a file, and the data behind it.
+fn parts(file: &[u8]) -> (&[u8], &[u8]) {
+    let (length, rest) = file.split_first_chunk().expect("the length of the header");
+    rest.split_at(u64::from_le_bytes(*length) as usize)
+}
+
+/// The state as one of version 1.
+fn old_json(state: &State) -> Vec<u8> {
+    let mut state = serde_json::to_value(state).expect("any state can be written");
+    state["version"] = 1.into();
+    state["checksum"].take();
+    state.to_string().into_bytes()
+}
+
+/// The file as one of version 1.
+fn old_safetensors(file: &[u8]) -> Vec<u8> {
+    let (header, data) = parts(file);
+    let mut header: serde_json::Value = serde_json::from_slice(header).expect("it is JSON");
+    let metadata = header["__metadata__"].as_object_mut().expect("the file has metadata");
+    metadata.insert("rootstep.optimizer.version".to_owned(), "1".into());
+    metadata.remove("rootstep.optimizer.checksum").expect("the file has a checksum");
+    with_header(header.to_string().as_bytes(), data)
+}
+
 fn check<T: TestElement>(case: &Case) {
     let saved = advanced::<T>(case.format, 2);
-    let valid = if case.json {
-        serde_json::to_vec(&saved.state()).expect("any state can be written")
-    } else {
-        safetensors(&saved)
+    let valid = match (case.json(), case.old()) {
+        (true, false) => serde_json::to_vec(&saved.state()).expect("any state can be written"),
+        (true, true) => old_json(&saved.state()),
+        (false, false) => safetensors(&saved),
+        (false, true) => old_safetensors(&safetensors(&saved)),
     };
     let file = match &case.file {
         File::Edited(edits) => edited(&valid, edits),
-        File::HeaderEdited(edits) if !case.json => {
-            let (length, rest) = valid.split_first_chunk().expect("the length of the header");
-            let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+        File::HeaderEdited(edits) if !case.json() => {
+            let (header, data) = parts(&valid);
             with_header(&edited(header, edits), data)
         }
         File::HeaderEdited(edits) => edited(&valid, edits),
-        File::Header(header) if !case.json => with_header(header.as_bytes(), &[0; 64]),
+        File::Header(header) if !case.json() => with_header(header.as_bytes(), &[0; 64]),
         File::Header(text) => text.clone().into_bytes(),
         File::Bytes(bytes) => bytes.clone(),
     };
 
     let mut optimizer = advanced::<T>(case.format, case.steps % 3);
     let mut expected = optimizer.clone();
-    let restored = if case.json {
+    let restored = if case.json() {
         match serde_json::from_slice::<State>(&file) {
             Ok(state) => optimizer.restore(&state),
             Err(_) => return,

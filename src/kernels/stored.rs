@@ -5,7 +5,7 @@ use super::place::{Load, Place, Row, RowsMut, Source, Store, Values, ValuesMut, 
 use crate::draws::{self, Draws};
 use crate::float::{Bf16, F16};
 use crate::format::{BytesOf, Format, Half, HalvesOf, Number, Split, Split8, Split16, WordsOf};
-use crate::simd::{Lanes, Simd, Single, Streaming, Vector, Words, prefetch};
+use crate::simd::{Lanes, Simd, Single, Streaming, Vector, Words, prefetch, word};
 use crate::step::INT8_BLOCK;
 use std::array;
 use std::marker::PhantomData;
@@ -47,7 +47,7 @@ impl DrawBuffer {
             let (place, shift) = draws::place(index);
             let lanes =
                 &WordLanesOf::<S>::chunks(&self.group_of(draws, index)[place..][..length]).0[0];
-            let mask = WordsOf::<S>::splat(isa, 0xffff);
+            let mask = word(isa, 0xffff);
             return WordsOf::<S>::load(isa, lanes).shr(shift).and(mask);
         }
         let mut words = [0; 16];
@@ -291,7 +291,6 @@ impl<C> Int8<'_, C> {
     fn unpack<S: Simd>(&mut self, isa: S) {
         /// An integer of 23 bits or fewer has these bits as an f32, less what they are the bits of.
         const INTEGERS: f32 = 8_388_608.0;
-        let word = |value| WordsOf::<S>::splat(isa, value);
         let codes = &self.codes[self.done..];
         let mut padded = [0; INT8_BLOCK];
         let codes = codes.first_chunk::<INT8_BLOCK>().unwrap_or_else(|| {
@@ -303,8 +302,8 @@ impl<C> Int8<'_, C> {
         let registers = LanesOf::<S>::chunks_mut(self.block).0;
         for (codes, register) in BytesOf::<S>::chunks(codes).0.iter().zip(registers) {
             // From the range of an i8 to that of a u8.
-            let code = WordsOf::<S>::load_bytes(isa, codes).add(word(128)).and(word(255));
-            let code = S::F32::from_words(code.or(word(INTEGERS.to_bits()))).sub(offset);
+            let code = WordsOf::<S>::load_bytes(isa, codes).add(word(isa, 128)).and(word(isa, 255));
+            let code = S::F32::from_words(code.or(word(isa, INTEGERS.to_bits()))).sub(offset);
             code.mul(unit).store(register);
         }
     }
@@ -315,13 +314,12 @@ impl<C> Int8<'_, C> {
         /// Where a float's last place is 1: adding it rounds to an integer, which is in the last byte.
         const INTEGERS: f32 = 1.5 * 8_388_608.0;
         const LIMIT: u32 = 127.5_f32.to_bits();
-        let word = |value| WordsOf::<S>::splat(isa, value);
         let start = (self.done - 1) / INT8_BLOCK * INT8_BLOCK;
         let used = self.done - start;
         self.block[used..].fill(0.0);
         let registers = LanesOf::<S>::chunks(self.block).0;
         // The bits of magnitudes are in the order of the magnitudes, NaN above all.
-        let mut largest = word(0);
+        let mut largest = word(isa, 0);
         for register in registers {
             let magnitude = S::F32::load(isa, register).abs().to_words();
             largest = magnitude.if_above(largest, magnitude, largest);
@@ -337,7 +335,7 @@ impl<C> Int8<'_, C> {
         for (register, bytes) in registers.iter().zip(bytes) {
             let value = S::F32::load(isa, register).mul(factor);
             let above = value.abs().to_words();
-            let value = above.if_above(word(LIMIT - 1), word(0), value.to_words());
+            let value = above.if_above(word(isa, LIMIT - 1), word(isa, 0), value.to_words());
             S::F32::from_words(value).add(integers).to_words().store_bytes(bytes);
         }
         self.codes[start..self.done].copy_from_slice(&codes[..used]);

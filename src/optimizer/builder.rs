@@ -148,7 +148,7 @@ impl<T: Element, G: Element<Compute = T::Compute>> Builder<T, G> {
     /// above the limit (Pascanu, Mikolov and Bengio, ICML 2013). A norm of NaN makes them NaN, as in
     /// PyTorch; unlike there, nothing is added to the norm. The product of the scale and this factor is rounded to
     /// the type of the parameters: where it is subnormal it has few digits, and where it is 0 the step is an
-    /// error. Needs another pass over the gradients.
+    /// error. Needs another pass over the gradients, or two where squares would not fit.
     pub fn with_clip_norm(mut self, limit: f64) -> Self {
         self.clip_norm = Some(limit);
         self

@@ -7,8 +7,8 @@ use std::f64::consts::PI;
 
 /// A learning rate for each step: a function of the number of steps already taken.
 ///
-/// Where `PyTorch` or optax has a schedule of the same name, the values are the same. Behind its last
-/// step a schedule stays at its last value.
+/// Where `PyTorch` or optax has a schedule of the same name, the values are the same but for rounding. Behind
+/// its last step a schedule stays at its last value.
 ///
 /// ```
 /// use rootstep::optimizer::Schedule;

@@ -172,6 +172,12 @@ pub trait Words: Copy {
     fn if_above(self, than: Self, a: Self, b: Self) -> Self;
 }
 
+/// The same value in each lane. (A closure would not be inlined.)
+#[inline(always)]
+pub fn word<W: Words>(isa: W::Isa, value: u32) -> W {
+    W::splat(isa, value)
+}
+
 /// A register that is read from numbers of another format in memory, and rounded to them.
 pub trait Memory<M: Narrow<Self::Element>>: Vector {
     /// As many as there are lanes.

@@ -123,10 +123,15 @@ fn every_special_value_in_company_f64() {
 fn hard_roots_f64() {
     let roots: Vec<f64> = (-1024..=1024).flat_map(|i| hard_roots(8 * i + 1)).collect();
     assert!(roots.len() > 2000);
-    for exponent in [-1022, -968, -500, -100, -40, 0, 40, 124, 500, 1022] {
+    let everywhere = [-1022, -968, -500, -100, -40, 0, 40, 124, 500, 1022];
+    // Where roots are no longer refined, since the square of what is left would be lost.
+    let below = (-1000..-960).step_by(2);
+    for exponent in everywhere.into_iter().chain(below) {
         let values: Vec<f64> = roots.iter().map(|a| a * 2_f64.powi(exponent)).collect();
+        // Of the four registers of a block some are refined: two places are enough for each value to be in one.
+        let step = if everywhere.contains(&exponent) { 2 } else { 2 * f64::LANES };
         for executor in executors() {
-            for start in (0..4 * f64::LANES).step_by(2) {
+            for start in (0..4 * f64::LANES).step_by(step) {
                 let g = &values[start..];
                 for operation in [Operation::SignedSqrt, Operation::Descend(0.1)] {
                     check(operation, executor, g, g, [0; 3]);

@@ -370,10 +370,11 @@ impl io::Read for Interrupted<'_> {
 #[test]
 fn readers_that_are_interrupted() {
     for rule in rules() {
-        let file = file_of(rule);
+        let mut saved = build::<f32>(rule);
+        advance(&mut saved, &mut tensors(1), 2);
         let mut optimizer = build::<f32>(rule);
-        optimizer.read_safetensors(Interrupted(&file, false)).unwrap();
-        assert_eq!(optimizer.steps(), 2);
+        optimizer.read_safetensors(Interrupted(&file(&saved), false)).unwrap();
+        assert_eq!(optimizer.state(), saved.state());
     }
 }
 

@@ -197,8 +197,13 @@ impl Draw {
             1 => self.of(&[0.0, -0.0, 1.0, -1.0].map(T::from_f64)),
             2 => T::from_bits(self.0() & 0xff), // Subnormal.
             3 => T::from_f64((self.share() - 0.5) * f64::from(self.of(&[1e30_f32, 1e-30, 1e-38]))),
-            _ => T::from_f64((self.share() - 0.5) * self.of(&[1.0, 1e-3, 10.0])),
+            _ => self.usual(),
         }
+    }
+
+    /// Of the size that gradients have.
+    fn usual<T: TestElement>(&mut self) -> T {
+        T::from_f64((self.share() - 0.5) * self.of(&[1.0, 1e-3, 10.0]))
     }
 
     fn rule(&mut self) -> Rule {
@@ -237,13 +242,17 @@ impl Draw {
     }
 }
 
-/// One configuration, four steps.
-fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor) {
+/// One configuration, four steps. Each tensor is the one of the oracle `times` over: more than once it is whole
+/// blocks of int8, and nothing is clipped by the norm, whose sum knows no repetition.
+fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor, times: usize) {
     let mut draw = Draw(Box::new(random_bits(seed)));
     let rules: Vec<Rule> = (0..=draw.below(3)).map(|_| draw.rule()).collect();
-    let common = draw.common();
-    let lengths: Vec<usize> =
+    let mut common = draw.common();
+    let mut lengths: Vec<usize> =
         (0..draw.below(5)).map(|_| draw.of(&[0, 1, 3, 17, 64, 130, 300])).collect();
+    if times > 1 {
+        (lengths, common.clip_norm) = (vec![384, 128], None);
+    }
     let groups: Vec<usize> =
         lengths.iter().map(|_| usize::try_from(draw.below(rules.len() as u64)).unwrap()).collect();
     let build = || {
@@ -264,12 +273,17 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor) {
         builder.build().unwrap()
     };
     let mut optimizer = build();
-    let tensor =
-        |draw: &mut Draw, length: usize| -> Vec<T> { (0..length).map(|_| draw.value()).collect() };
-    let mut model: Vec<Vec<T>> = lengths.iter().map(|&length| tensor(&mut draw, length)).collect();
+    // Beside the largest numbers the others vanish in a norm, and in a block of int8.
+    let all_usual = draw.below(3) == 0;
+    let tensor = |draw: &mut Draw, length: usize| -> Vec<T> {
+        let usual = all_usual || draw.below(2) == 0;
+        (0..length).map(|_| if usual { draw.usual() } else { draw.value() }).collect()
+    };
+    let first: Vec<Vec<T>> = lengths.iter().map(|&length| tensor(&mut draw, length)).collect();
     let wide = |values: &[T]| -> Vec<f64> { values.iter().map(|value| value.to_f64()).collect() };
     let mut oracle: Vec<Tensor> =
-        model.iter().map(|x| Tensor { x: wide(x), m: Vec::new() }).collect();
+        first.iter().map(|x| Tensor { x: wide(x), m: Vec::new() }).collect();
+    let mut model: Vec<Vec<T>> = first.iter().map(|x| x.repeat(times)).collect();
     let mut steps = 0;
     for round in 0..4 {
         // Gradients with values that are not finite are common enough to be left out half of the time.
@@ -291,6 +305,8 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor) {
         let norm = norm(&present);
         let factor = factor(&common, norm);
         let vanishes = common.clip_norm.is_some() && !bad && of.round(factor) == 0.0;
+        let gradients: Vec<Option<Vec<T>>> =
+            gradients.iter().map(|gradient| Some(gradient.as_ref()?.repeat(times))).collect();
         let result = optimizer.step_with_missing(&mut model, &gradients);
         if bad && common.non_finite == NonFinite::Error {
             assert!(matches!(result, Err(Error::NonFiniteGradient { .. })), "{result:?}");
@@ -308,7 +324,8 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor) {
             steps += 1;
         }
         for (i, (x, tensor)) in model.iter().zip(&oracle).enumerate() {
-            for (k, (x, expected)) in x.iter().zip(&tensor.x).enumerate() {
+            assert_eq!(x.len(), tensor.x.len() * times);
+            for (k, (x, expected)) in x.iter().zip(tensor.x.iter().cycle()).enumerate() {
                 let x = x.to_f64();
                 assert!(
                     x.to_bits() == expected.to_bits() || x.is_nan() && expected.is_nan(),
@@ -320,9 +337,14 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor) {
         }
         assert_eq!(optimizer.steps(), steps);
         if draw.below(3) == 0 {
-            let text = serde_json::to_string(&optimizer.state()).unwrap();
+            let state = optimizer.state();
             optimizer = build();
-            optimizer.restore(&serde_json::from_str::<State>(&text).unwrap()).unwrap();
+            if times == 1 {
+                let text = serde_json::to_string(&state).unwrap();
+                optimizer.restore(&serde_json::from_str::<State>(&text).unwrap()).unwrap();
+            } else {
+                optimizer.restore(&state).unwrap();
+            }
         }
     }
 }
@@ -334,8 +356,25 @@ fn check_all(configurations: u64) {
     for seed in 0..configurations {
         let executor = executors[usize::try_from(seed).unwrap() % executors.len()];
         pools[usize::try_from(seed / 7 % 3).unwrap()].install(|| {
-            check::<f32>(F32, 2 * seed, executor);
-            check::<f64>(F64, 2 * seed + 1, executor);
+            check::<f32>(F32, 2 * seed, executor, 1);
+            check::<f64>(F64, 2 * seed + 1, executor, 1);
+        });
+    }
+}
+
+/// Tensors so long that they are split over threads.
+#[test]
+fn long_tensors() {
+    const TIMES: usize = 2800;
+    const { assert!(384 * TIMES * size_of::<f32>() >= 4 << 20) };
+    let executors: Vec<Executor> = executors().filter(|executor| executor.is_parallel()).collect();
+    for seed in 0..8 {
+        let threads = 2 + usize::try_from(seed).unwrap() % 3;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let executor = executors[usize::try_from(seed).unwrap() % executors.len()];
+        pool.install(|| {
+            check::<f32>(F32, 1000 + seed, executor, TIMES);
+            check::<f64>(F64, 2000 + seed, executor, TIMES / 2);
         });
     }
 }

@@ -1,7 +1,9 @@
 //! The step without an owner of its state: the bits of `reference::step` in every format of the momentum, and
 //! errors that leave everything as it was.
 
-use crate::support::{Guarded, TestElement, executors, random_bits, random_values, same};
+use crate::support::{
+    Guarded, TestElement, block_values, executors, random_bits, random_values, same,
+};
 use rootstep::optimizer::{INT8_BLOCK, MomentumMut, Power, Rule, Step, TensorStep};
 use rootstep::{Error, Executor, reference};
 
@@ -97,8 +99,9 @@ fn model<T: TestElement>(lengths: &[usize]) -> Vec<Tensor<T>> {
             // Each format meets each length.
             let length = lengths[(5 * i + format) % lengths.len()];
             if step.has_momentum() == (format > 0) || i % 4 == 0 && format > 0 {
-                let x = Guarded::new(&random_values(length, seed), i % T::LANES);
-                let g = Guarded::new(&random_values(length, seed + 100), format % T::LANES);
+                let values = if format == 3 { block_values } else { random_values };
+                let x = Guarded::new(&values(length, seed), i % T::LANES);
+                let g = Guarded::new(&values(length, seed + 104), format % T::LANES);
                 let m = Memory::all(length, seed + 200).into_iter().nth(format).unwrap();
                 tensors.push(Tensor { step, x, g, m });
             }

@@ -7,6 +7,7 @@ mod random_bits;
 
 pub use random_bits::random_bits;
 
+use rootstep::optimizer::INT8_BLOCK;
 use rootstep::{Element, Executor, Float, Inspection, Level, reference};
 
 /// The operations of the crate, with their scalar argument.
@@ -203,6 +204,19 @@ pub fn executors() -> impl Iterator<Item = Executor> {
 pub fn unit_values<T: TestElement>(seed: u64) -> impl FnMut() -> T {
     let mut bits = random_bits(seed);
     move || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
+}
+
+/// As [`random_values`] in one of eight blocks of int8, and in the others such as gradients and parameters have:
+/// of what shares a block with a NaN, or with a number far larger, nothing is left to compare.
+pub fn block_values<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
+    let mut values = random_values(length, seed);
+    let mut unit = unit_values(!seed);
+    for (block, values) in (seed..).zip(values.chunks_mut(INT8_BLOCK)) {
+        if !block.is_multiple_of(8) {
+            values.fill_with(&mut unit);
+        }
+    }
+    values
 }
 
 /// Values of every class: one in four special, the others of random bits.

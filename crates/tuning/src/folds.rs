@@ -11,7 +11,8 @@ use std::hash::Hash;
 /// The rows to train on and the rows to test on, as indices in ascending order.
 ///
 /// All folds of a split have at most 2³² rows together, each counted in each fold that has it: their
-/// numbers take 32 GiB. More of them, or more than there is memory for, are refused as too many.
+/// numbers take 32 GiB. More of them, or more than the system says that it has memory for, are refused as too
+/// many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fold {
     /// The rows to train on.

@@ -40,7 +40,7 @@
 //! # What is guaranteed
 //!
 //! - **The threads decide nothing.** A result depends on what your functions return, not on the threads
-//!   or their order; so does the error, where there are several.
+//!   or their order (but for the seconds that were taken); so does the error, where there are several.
 //! - **The same seed, the same rows and values**, on every machine and in every version: by PCG64, and by
 //!   logarithms and powers that are written in Rust (of the package `libm`), not those of the platform.
 //! - **The indices of scikit-learn**: folds that are not shuffled are exactly its folds.
@@ -48,11 +48,11 @@
 //!   these are spread over the folds.
 //! - **Nothing is lost.** A search that is killed at any time goes on from its journal, and ends with the
 //!   same scores; a journal of another search, or none, is refused and not changed, and so is one in which
-//!   a bit is another. A fit that fails takes no other with it, unless you ask for [an
+//!   a bit is another (but for the end of its last line, which then counts as torn: its fit is done again). A fit that fails takes no other with it, unless you ask for [an
 //!   error](OnFailure::Error).
 //! - **Nothing panics** but your functions. A panic of a fit or a score ends a search with an [`Error`] that
 //!   names the candidate and the fold, or is one of its [failures](Search::catch_panics); one of your other
-//!   functions and iterators is passed on. Counts that no memory holds are errors. There is no `unsafe` code.
+//!   functions and iterators is passed on. Counts beyond those that are documented are errors. There is no `unsafe` code.
 //!
 //! # Features
 //!

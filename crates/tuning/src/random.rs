@@ -5,7 +5,7 @@ use crate::setting::{MOST_CANDIDATES, count_from, end_behind, too_many};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-/// `count` values at random, every value from `from` to `to` as likely as any other. The same seed gives
+/// `count` values at random, spread evenly from `from` to `to`. The same seed gives
 /// the same values, drawn by PCG64. The ends of the range choose the sequence too, so that settings of
 /// different ranges may share a seed; those of the same range need a seed each.
 ///

@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 ///
 /// `score` fits a candidate on the rows `fold.train` and returns how good the fit is on the rows
 /// `fold.test`; greater is better. With the feature `rayon` it runs on the threads of the current
-/// pool. The result depends on what `score` returns alone, not on the threads or their order.
+/// pool. The result depends on what `score` returns alone, not on the threads or their order (but for the
+/// seconds that were taken).
 ///
 /// # Errors
 ///
@@ -96,8 +97,8 @@ pub struct Search<'a> {
 }
 
 /// What becomes of a fold on which a candidate could not be fitted or scored, or has a score that is NaN
-/// or infinite. A panic in your functions ends the search with an error, unless
-/// [caught](Search::catch_panics).
+/// or infinite. A panic of `fit` or `score` ends the search with an error, unless
+/// [caught](Search::catch_panics); one of your other functions is passed on.
 ///
 /// [`SearchResults::failures`] names all fits that failed, and what went wrong.
 ///
@@ -109,7 +110,7 @@ pub enum OnFailure {
     /// Its score is NaN, or what it is; a mean of NaN ranks last. As in scikit-learn.
     #[default]
     Keep,
-    /// It counts as the worst score that any candidate has on any fold. A candidate that has failed on
+    /// It counts as the worst of the finite scores that any candidate has on any fold. A candidate that has failed on
     /// every fold has a mean of NaN.
     Worst,
     /// It is left out of the mean.
@@ -227,7 +228,7 @@ impl<'a> Search<'a> {
     /// good it is on the rows that it is given, by each of the metrics.
     ///
     /// With the feature `rayon` they run on the threads of the current pool. The result depends on what
-    /// they return alone, not on the threads or their order. In a process that was forked after a search they run
+    /// they return alone, not on the threads or their order (but for the seconds that were taken). In a process that was forked after a search they run
     /// on the calling thread, as where there can be no threads; a process must not fork between the first use
     /// of a rayon pool and its first search.
     ///
@@ -235,7 +236,7 @@ impl<'a> Search<'a> {
     ///
     /// [`Error::InvalidSetting`] if there are no candidates, folds or metrics, more than 100,000,000
     /// candidates or more fits than there is memory for, two metrics of one name, or not as many scores as
-    /// metrics; [`Error::FailedFit`] if a function panics, or fails and that is
+    /// metrics; [`Error::FailedFit`] if `fit` or `score` panics, or fails and that is
     /// [an error](OnFailure::Error).
     pub fn run<C, M, E>(
         &self,
@@ -268,7 +269,7 @@ impl<'a> Search<'a> {
     /// # Errors
     ///
     /// As [`run`](Self::run); [`Error::Journal`] if the file cannot be read or written, is that of
-    /// another search or none, is damaged, or is in use by another process. It is not changed then.
+    /// another search or none, is damaged, or is in use by another process. One that is refused is not changed.
     ///
     /// ```
     /// use rootstep_tuning::{KFold, Search};
