@@ -1,7 +1,7 @@
 //! The memory that operations read and write, as registers: slices, or several that make up one.
 
 use crate::format::{Format, MemoryOf, Number};
-use crate::simd::{Lanes, Simd, Streaming, prefetch};
+use crate::simd::{Lanes, Simd, Streaming, Vector, prefetch};
 
 /// Elements of one tensor in memory, that registers are read from.
 pub(crate) trait Source: Sized {
@@ -157,10 +157,11 @@ pub(super) fn load<C: Number, M: Format<C>, S: Simd, const N: usize>(
     isa: S,
     row: &[LanesOf<M, C, S>; N],
 ) -> Row<C, S, N> {
-    std::array::from_fn(
-        #[inline(always)]
-        |i| M::load(isa, &row[i]),
-    )
+    let mut registers = [C::Vector::<S>::splat(isa, C::default()); N];
+    for (register, lanes) in registers.iter_mut().zip(row) {
+        *register = M::load(isa, lanes);
+    }
+    registers
 }
 
 /// Rows of `N` registers, and the elements that are left.

@@ -7,7 +7,6 @@ use crate::float::{Bf16, F16};
 use crate::format::{BytesOf, Format, Half, HalvesOf, Number, Split, Split8, Split16, WordsOf};
 use crate::simd::{Lanes, Simd, Single, Streaming, Vector, Words, prefetch, word};
 use crate::step::INT8_BLOCK;
-use std::array;
 use std::marker::PhantomData;
 
 /// Halves that are rounded stochastically.
@@ -94,11 +93,11 @@ impl<'a, H: Half, S: Simd, const N: usize> Load<f32, S, N> for StochasticRows<'a
 
     #[inline(always)]
     fn load(&mut self, isa: S, row: usize) -> Row<f32, S, N> {
-        let row = &self.rows[row];
-        array::from_fn(
-            #[inline(always)]
-            |i| H::widen(isa, WordsOf::<S>::load_halves(isa, &row[i])),
-        )
+        let mut registers = [S::F32::splat(isa, 0.0); N];
+        for (register, halves) in registers.iter_mut().zip(&self.rows[row]) {
+            *register = H::widen(isa, WordsOf::<S>::load_halves(isa, halves));
+        }
+        registers
     }
     #[inline(always)]
     fn prefetch(&self, row: usize, ahead: usize) {
@@ -163,11 +162,12 @@ impl<'a, P: Split, S: Simd, const N: usize> Load<f32, S, N> for PartRows<'a, P, 
 
     #[inline(always)]
     fn load(&mut self, isa: S, row: usize) -> Row<f32, S, N> {
-        let (high, low) = (&self.high[row], &self.low[row]);
-        array::from_fn(
-            #[inline(always)]
-            |i| P::load(isa, &high[i], &low[i]),
-        )
+        let mut registers = [S::F32::splat(isa, 0.0); N];
+        let lanes = self.high[row].iter().zip(&self.low[row]);
+        for (register, (high, low)) in registers.iter_mut().zip(lanes) {
+            *register = P::load(isa, high, low);
+        }
+        registers
     }
     #[inline(always)]
     fn prefetch(&self, row: usize, ahead: usize) {
@@ -385,11 +385,12 @@ where
             self.int8.unpack(isa);
         }
         let elements = &self.int8.block[start..][..row_length::<C, S, N>()];
-        let registers = <f32 as Format<C>>::Lanes::<S>::chunks(elements).0;
-        array::from_fn(
-            #[inline(always)]
-            |i| <f32 as Format<C>>::load(isa, &registers[i]),
-        )
+        let mut registers = [C::Vector::<S>::splat(isa, C::default()); N];
+        let lanes = <f32 as Format<C>>::Lanes::<S>::chunks(elements).0;
+        for (register, lanes) in registers.iter_mut().zip(lanes) {
+            *register = <f32 as Format<C>>::load(isa, lanes);
+        }
+        registers
     }
     #[inline(always)]
     fn prefetch(&self, _: usize, ahead: usize) {
