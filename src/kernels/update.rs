@@ -215,7 +215,7 @@ impl<
 
         let refined = match (O::ROOT, PREFETCH && !STREAM) {
             (false, _) => 0,
-            (true, false) => Register::<X::Compute, S>::REFINED_OF_FOUR,
+            (true, false) => Register::<X::Compute, S>::refined_of_four(isa),
             (true, true) => Register::<X::Compute, S>::REFINED_OF_FOUR_FAR,
         };
         let streaming = if STREAM { Some(Streaming::start()) } else { None };

@@ -133,7 +133,10 @@ impl Vector for F64x4 {
 
     // In place beyond the caches it pays nothing, and `F32x8` has none at all: the step of higher order
     // that its proof would need fills the multiply-add units. Measured in docs/performance.md.
-    const REFINED_OF_FOUR: usize = 1;
+    #[inline(always)]
+    fn refined_of_four(_: Avx2) -> usize {
+        1
+    }
 
     #[inline(always)]
     fn signed_sqrt_refined(self, isa: Avx2) -> Self {
@@ -163,22 +166,22 @@ impl Refine for F64x4 {
         }
     }
 
-    /// All of them.
-    type Proven = ();
+    /// All lanes.
+    type Mask = ();
 
     #[inline(always)]
-    fn proven(self, _: Self) -> Option<()> {
+    fn proven(self, _: Self) -> ((), bool) {
         /// From here on, the conversion to f32 may overflow.
         const TOO_HIGH: f64 = f64::from_bits((1023 + 127) << 52);
 
-        let all = avx2!(self, (a: __m256d = self.0) -> bool {
+        let good = avx2!(self, (a: __m256d = self.0) -> bool {
             let low = _mm256_cmp_pd::<_CMP_LT_OQ>(a, _mm256_set1_pd(LOWEST));
             let low_nonzero =
                 _mm256_and_pd(low, _mm256_cmp_pd::<_CMP_NEQ_OQ>(a, _mm256_setzero_pd()));
             let high = _mm256_cmp_pd::<_CMP_NLT_UQ>(a, _mm256_set1_pd(TOO_HIGH));
             _mm256_movemask_pd(_mm256_or_pd(low_nonzero, high)) == 0
         });
-        all.then_some(())
+        ((), good)
     }
     #[inline(always)]
     fn copysign(self, g: Self, (): ()) -> Self {
@@ -230,15 +233,15 @@ impl Refine for F32x8 {
     }
 
     // The proof for f32 runs here too; the estimates are its own.
-    type Proven = std::convert::Infallible;
+    type Mask = ();
 
     fn estimate(self) -> Self {
         self
     }
-    fn proven(self, _: Self) -> Option<Self::Proven> {
-        None
+    fn proven(self, _: Self) -> ((), bool) {
+        ((), false)
     }
-    fn copysign(self, _: Self, proven: Self::Proven) -> Self {
-        match proven {}
+    fn copysign(self, _: Self, (): ()) -> Self {
+        self
     }
 }

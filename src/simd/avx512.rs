@@ -1,7 +1,7 @@
 //! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
 use super::refine::{self, Refine};
-use super::token::{Proof, intrinsics, memory, reinterpret};
+use super::token::{Maker, Proof, intrinsics, memory, reinterpret};
 use super::{Avx512, Kernel, Memory, Simd, Streaming, Vector, pack_lanes, unpack_lanes};
 use crate::float::Bf16;
 use std::arch::x86_64::*;
@@ -103,7 +103,10 @@ impl Vector for F32x16 {
     }
 
     // Measured in docs/performance.md.
-    const REFINED_OF_FOUR: usize = 2;
+    #[inline(always)]
+    fn refined_of_four(_: Avx512) -> usize {
+        2
+    }
     const REFINED_OF_FOUR_FAR: usize = 2;
 
     #[inline(always)]
@@ -132,27 +135,29 @@ impl Refine for F32x16 {
         }
     }
 
-    type Proven = __mmask16;
+    type Mask = __mmask16;
 
     #[inline(always)]
-    fn proven(self, product: Self) -> Option<__mmask16> {
+    fn proven(self, product: Self) -> (__mmask16, bool) {
         /// From here on, the proof in `refine.rs` holds.
         const LOWEST: f32 = f32::from_bits((127 - 50) << 23);
 
-        avx512!(self, (a: __m512 = self.0, product: __m512 = product.0) -> Option<__mmask16> {
+        avx512!(self, (a: __m512 = self.0, product: __m512 = product.0) -> (__mmask16, bool) {
             let proven = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(product, _mm512_set1_ps(LOWEST));
             let bits = _mm512_castps_si512(a);
-            let all = proven == !0 || _mm512_mask_test_epi32_mask(!proven, bits, bits) == 0;
-            all.then_some(proven)
+            let good = proven == !0 || _mm512_mask_test_epi32_mask(!proven, bits, bits) == 0;
+            (proven, good)
         })
     }
     #[inline(always)]
     fn copysign(self, g: Self, proven: __mmask16) -> Self {
-        Self(avx512!(self, (a: __m512 = self.0, g: __m512 = g.0, proven: __mmask16 = proven) -> __m512 {
-            let (a, g) = (_mm512_castps_si512(a), _mm512_castps_si512(g));
-            let sign = _mm512_set1_epi32(i32::MIN);
-            _mm512_castsi512_ps(_mm512_mask_ternarylogic_epi32::<SELECT_A_BY_B>(g, proven, sign, a))
-        }))
+        Self(
+            avx512!(self, (a: __m512 = self.0, g: __m512 = g.0, proven: __mmask16 = proven) -> __m512 {
+                let (a, g) = (_mm512_castps_si512(a), _mm512_castps_si512(g));
+                let sign = _mm512_set1_epi32(i32::MIN);
+                _mm512_castsi512_ps(_mm512_mask_ternarylogic_epi32::<SELECT_A_BY_B>(g, proven, sign, a))
+            }),
+        )
     }
 }
 
@@ -206,7 +211,13 @@ impl Vector for F64x8 {
     }
 
     // Measured in docs/performance.md.
-    const REFINED_OF_FOUR: usize = 2;
+    #[inline(always)]
+    fn refined_of_four(isa: Avx512) -> usize {
+        match isa.maker() {
+            Maker::Intel => 3,
+            Maker::Other => 2,
+        }
+    }
     const REFINED_OF_FOUR_FAR: usize = 2;
 
     #[inline(always)]
@@ -236,27 +247,29 @@ impl Refine for F64x8 {
         }
     }
 
-    type Proven = __mmask8;
+    type Mask = __mmask8;
 
     #[inline(always)]
-    fn proven(self, product: Self) -> Option<__mmask8> {
+    fn proven(self, product: Self) -> (__mmask8, bool) {
         /// From here on, the proof in `refine.rs` holds.
         const LOWEST: f64 = f64::from_bits((1023 - 484) << 52);
 
-        avx512!(self, (a: __m512d = self.0, product: __m512d = product.0) -> Option<__mmask8> {
+        avx512!(self, (a: __m512d = self.0, product: __m512d = product.0) -> (__mmask8, bool) {
             let proven = _mm512_cmp_pd_mask::<_CMP_GE_OQ>(product, _mm512_set1_pd(LOWEST));
             let bits = _mm512_castpd_si512(a);
-            let all = proven == !0 || _mm512_mask_test_epi64_mask(!proven, bits, bits) == 0;
-            all.then_some(proven)
+            let good = proven == !0 || _mm512_mask_test_epi64_mask(!proven, bits, bits) == 0;
+            (proven, good)
         })
     }
     #[inline(always)]
     fn copysign(self, g: Self, proven: __mmask8) -> Self {
-        Self(avx512!(self, (a: __m512d = self.0, g: __m512d = g.0, proven: __mmask8 = proven) -> __m512d {
-            let (a, g) = (_mm512_castpd_si512(a), _mm512_castpd_si512(g));
-            let sign = _mm512_set1_epi64(i64::MIN);
-            _mm512_castsi512_pd(_mm512_mask_ternarylogic_epi64::<SELECT_A_BY_B>(g, proven, sign, a))
-        }))
+        Self(
+            avx512!(self, (a: __m512d = self.0, g: __m512d = g.0, proven: __mmask8 = proven) -> __m512d {
+                let (a, g) = (_mm512_castpd_si512(a), _mm512_castpd_si512(g));
+                let sign = _mm512_set1_epi64(i64::MIN);
+                _mm512_castsi512_pd(_mm512_mask_ternarylogic_epi64::<SELECT_A_BY_B>(g, proven, sign, a))
+            }),
+        )
     }
 }
 

@@ -101,7 +101,10 @@ pub trait Vector: Copy {
 
     /// Of four registers in a row, how many are better refined: as many as keep the square-root unit and
     /// the multiply-add units busy for the same time.
-    const REFINED_OF_FOUR: usize = 0;
+    #[inline(always)]
+    fn refined_of_four(_: Self::Isa) -> usize {
+        0
+    }
     /// The same in place and beyond the caches near the core.
     const REFINED_OF_FOUR_FAR: usize = 0;
     /// The bits of `signed_sqrt`, taken by the multiply-add units instead of the square-root unit.

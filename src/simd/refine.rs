@@ -69,13 +69,13 @@ pub trait Refine: Vector {
     fn halve(self) -> Self;
     /// Estimates of 1/√ of magnitudes.
     fn estimate(self) -> Self;
-    /// The lanes that are no exceptions.
-    type Proven: Copy;
-    /// The lanes of magnitudes for which the proofs hold, by the magnitudes times their estimates; none if
-    /// there is another lane that is not zero.
-    fn proven(self, product: Self) -> Option<Self::Proven>;
+    /// A choice of lanes.
+    type Mask: Copy;
+    /// The lanes of magnitudes for which the proofs hold, by the `product` with their estimates, and whether
+    /// all others are zero.
+    fn proven(self, product: Self) -> (Self::Mask, bool);
     /// The magnitudes of `self` with the signs of `g` in those lanes; in others, where `g` is ±0, that.
-    fn copysign(self, g: Self, proven: Self::Proven) -> Self;
+    fn copysign(self, g: Self, proven: Self::Mask) -> Self;
 }
 
 /// The steps that f32 needs from an estimate within 2^-14 + 2^-23.
@@ -91,7 +91,10 @@ pub fn signed_sqrt<V: Refine, const STEPS: usize>(isa: V::Isa, g: V) -> V {
     let a = g.abs();
     let estimate = a.estimate();
     let product = a.mul(estimate);
-    let Some(proven) = a.proven(product) else { return g.signed_sqrt() };
+    let (proven, good) = a.proven(product);
+    if !good {
+        return g.signed_sqrt();
+    }
     sqrt::<V, STEPS>(a, estimate, product, V::splat(isa, V::HALF)).copysign(g, proven)
 }
 
