@@ -49,7 +49,7 @@ pub(crate) enum WorkingSet {
     /// Beyond those.
     Far,
     /// Beyond all caches: what is written is evicted before anyone reads it again. (From twice their
-    /// size on; where a part of the slices stays in the cache, stores past it cost time.)
+    /// size on, as far as that is believed.)
     Memory,
 }
 
@@ -59,7 +59,7 @@ impl WorkingSet {
     pub(crate) fn of(bytes: usize) -> Self {
         if bytes < FAR_BYTES {
             Self::Near
-        } else if bytes < 2 * last_level_cache_bytes() {
+        } else if bytes < 2 * last_level_cache_bytes().min(BELIEVED_CACHE_BYTES) {
             Self::Far
         } else {
             Self::Memory
@@ -85,7 +85,9 @@ impl<
     fn call<S: Simd>(self, isa: S) {
         let rest = match self.working_set {
             WorkingSet::Near => self.whole_registers::<S, false, false>(isa),
-            WorkingSet::Memory if !O::IN_PLACE => {
+            WorkingSet::Far | WorkingSet::Memory
+                if !O::IN_PLACE && streams::<S>(self.working_set) =>
+            {
                 self.aligned().whole_registers::<S, true, true>(isa)
             }
             WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S, true, false>(isa),
@@ -141,7 +143,7 @@ const BLOCK: usize = 4;
 /// How far ahead of the loop to prefetch, where the slices are beyond the caches near the core and a root
 /// delays the loads. (An axpy gains nothing, and nothing gains in the caches.) Measured in
 /// docs/performance.md.
-pub(super) const PREFETCH_AHEAD_BYTES: usize = 2048;
+pub(super) const PREFETCH_AHEAD_BYTES: usize = 3072;
 
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
 /// Measured in docs/performance.md.
@@ -149,6 +151,22 @@ const FAR_BYTES: usize = 16 << 20;
 
 /// A cache line, the unit of transfer to memory.
 const LINE_BYTES: usize = 64;
+
+/// The most of a last-level cache that a call counts on: one that is larger is shared by many cores, and the
+/// CPU names it as a whole. Measured in docs/performance.md.
+const BELIEVED_CACHE_BYTES: usize = 32 << 20;
+
+/// Whether what is written out of place goes past the caches. Registers as long as a cache line write it at
+/// once, which pays as soon as the slices are far; shorter ones, where no part of the slices stays in the
+/// last cache. Measured in docs/performance.md.
+#[inline(always)]
+fn streams<S: Simd>(working_set: WorkingSet) -> bool {
+    match working_set {
+        WorkingSet::Near => false,
+        WorkingSet::Far => size_of::<S::F32>() == LINE_BYTES,
+        WorkingSet::Memory => true,
+    }
+}
 
 /// A register of `S`, and its elements of `M` in memory.
 type Register<C, S> = <C as Number>::Vector<S>;
@@ -223,7 +241,7 @@ impl<
             let output = &mut blocks[b];
             let states = state_blocks.each_mut().map(|blocks| &mut blocks[b]);
             let inputs = input_blocks.map(|(blocks, _)| &blocks[b]);
-            if PREFETCH && O::ROOT {
+            if PREFETCH && O::ROOT && isa.prefetches() {
                 if O::IN_PLACE {
                     prefetch(output, PREFETCH_AHEAD_BYTES);
                 }

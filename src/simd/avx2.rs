@@ -117,6 +117,7 @@ impl Vector for F64x4 {
         add(a, b) { _mm256_add_pd(a, b) }
         sub(a, b) { _mm256_sub_pd(a, b) }
         mul(a, b) { _mm256_mul_pd(a, b) }
+        add_exact_square(a, b) { _mm256_fmadd_pd(b, b, a) }
         div(a, b) { _mm256_div_pd(a, b) }
         larger(a, b) { _mm256_max_pd(b, a) }
         smaller(a, b) { _mm256_min_pd(b, a) }

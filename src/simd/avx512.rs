@@ -32,6 +32,12 @@ impl Simd for Avx512 {
         // SAFETY: `self` exists only where `detect` found avx512f, the one feature needed.
         unsafe { enter(self, kernel) }
     }
+
+    // Measured in docs/performance.md.
+    #[inline(always)]
+    fn prefetches(self) -> bool {
+        self.maker() == Maker::Intel
+    }
 }
 
 /// Writes a register past the caches if the memory, of its size, is aligned to it.
@@ -199,6 +205,7 @@ impl Vector for F64x8 {
         add(a, b) { _mm512_add_pd(a, b) }
         sub(a, b) { _mm512_sub_pd(a, b) }
         mul(a, b) { _mm512_mul_pd(a, b) }
+        add_exact_square(a, b) { _mm512_fmadd_pd(b, b, a) }
         div(a, b) { _mm512_div_pd(a, b) }
         larger(a, b) { _mm512_max_pd(b, a) }
         smaller(a, b) { _mm512_min_pd(b, a) }
