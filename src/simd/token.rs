@@ -24,6 +24,13 @@ impl Avx512 {
         std::arch::is_x86_feature_detected!("avx512f").then(|| Self(Maker::detect()))
     }
 
+    /// This machine's token, and those that it would have if others had made it.
+    #[cfg(test)]
+    pub fn of_all_makers() -> impl Iterator<Item = Self> {
+        let makers = [Maker::Intel, Maker::Other];
+        Self::detect().into_iter().flat_map(move |_| makers.map(Self))
+    }
+
     /// Who made the CPU.
     #[inline(always)]
     pub(super) const fn maker(self) -> Maker {
