@@ -559,10 +559,26 @@ mod tests {
     fn working_sets_follow_the_caches() {
         assert_eq!(WorkingSet::of(FAR_BYTES - 1), WorkingSet::Near);
         assert_eq!(WorkingSet::of(FAR_BYTES), WorkingSet::Far);
-        let beyond_all = FAR_BYTES.max(2 * last_level_cache_bytes());
-        assert_eq!(WorkingSet::of(beyond_all), WorkingSet::Memory);
-        assert_ne!(WorkingSet::of(beyond_all - 1), WorkingSet::Memory);
         // A last-level cache is neither tiny nor larger than any that was ever built.
         assert!((256 << 10..16 << 30).contains(&last_level_cache_bytes()));
+        for (named, beyond_all) in [(1, 16), (8, 16), (12, 24), (32, 64), (33, 64), (260, 64)] {
+            SMALLER_CACHE.set(Some(named << 20));
+            assert_eq!(WorkingSet::of(beyond_all << 20), WorkingSet::Memory, "{named} MiB");
+            assert_ne!(WorkingSet::of((beyond_all << 20) - 1), WorkingSet::Memory, "{named} MiB");
+        }
+        SMALLER_CACHE.set(None);
+    }
+
+    /// Registers as long as a cache line go past the caches as soon as they are far, shorter ones later.
+    #[test]
+    fn far_registers_stream_where_they_are_lines() {
+        use WorkingSet::{Far, Memory, Near};
+        assert_eq!([Near, Far, Memory].map(streams::<Portable>), [false, false, true]);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::simd::{Avx2, Avx512};
+            assert_eq!([Near, Far, Memory].map(streams::<Avx2>), [false, false, true]);
+            assert_eq!([Near, Far, Memory].map(streams::<Avx512>), [false, true, true]);
+        }
     }
 }
