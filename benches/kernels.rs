@@ -53,8 +53,8 @@ fn iterate<T: Number>(
 ) {
     let slices = RefCell::new(slices);
     bencher.iter_custom(|calls| {
-        let mut refresh = || slices.borrow_mut().refresh();
-        let refresh = operation.wears_out().then_some(&mut refresh as &mut dyn FnMut());
+        let refresh = || slices.borrow_mut().refresh();
+        let refresh = operation.wears_out().then_some(&refresh as &dyn Fn());
         time(calls, refresh, &mut || call(&mut slices.borrow_mut()))
     });
 }

@@ -53,7 +53,7 @@ fn against_plain_loops<T: Number>(report: &Report) {
                 report.compare_fresh(
                     &format!("{} {} {level} {place} / plain loop", operation.name(), T::NAME),
                     bytes / size_of::<T>(),
-                    operation.wears_out().then_some(&mut || slices.borrow_mut().refresh()),
+                    operation.wears_out().then_some(&|| slices.borrow_mut().refresh()),
                     || slices.borrow_mut().call(operation, executor),
                     || slices.borrow_mut().autovectorized(operation, level),
                 );
@@ -341,7 +341,7 @@ impl Report {
         &self,
         name: &str,
         elements: usize,
-        mut refresh: Option<&mut dyn FnMut()>,
+        refresh: Option<&dyn Fn()>,
         mut kernel: impl FnMut(),
         mut opponent: impl FnMut(),
     ) {
@@ -352,9 +352,9 @@ impl Report {
         let calls = calls_for(&mut kernel).max(calls_for(&mut opponent));
         let times: Vec<[f64; 3]> = (0..TURNS)
             .map(|_| {
-                let first = time(calls, refresh.as_deref_mut(), &mut opponent);
-                let own = time(calls, refresh.as_deref_mut(), &mut kernel);
-                let second = time(calls, refresh.as_deref_mut(), &mut opponent);
+                let first = time(calls, refresh, &mut opponent);
+                let own = time(calls, refresh, &mut kernel);
+                let second = time(calls, refresh, &mut opponent);
                 [own, first, second].map(|time| time.as_secs_f64())
             })
             .collect();

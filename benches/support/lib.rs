@@ -47,16 +47,12 @@ pub fn cpu() -> String {
 pub const FRESH_CALLS: u64 = 8;
 
 /// The time of so many calls; with `refresh`, that is called untimed before each [`FRESH_CALLS`] of them.
-pub fn time(
-    calls: u64,
-    mut refresh: Option<&mut dyn FnMut()>,
-    call: &mut impl FnMut(),
-) -> Duration {
+pub fn time(calls: u64, refresh: Option<&dyn Fn()>, call: &mut impl FnMut()) -> Duration {
     let longest = if refresh.is_some() { FRESH_CALLS } else { calls };
     let (mut total, mut left) = (Duration::ZERO, calls);
     while left > 0 {
         let batch = left.min(longest);
-        if let Some(refresh) = &mut refresh {
+        if let Some(refresh) = refresh {
             refresh();
         }
         let start = Instant::now();
@@ -179,7 +175,9 @@ impl<T: Number> Slices<T> {
             for share in shares {
                 scope.spawn(move |_| read(executor.level(), share));
             }
-            own.map(|share| read(executor.level(), share));
+            if let Some(share) = own {
+                read(executor.level(), share);
+            }
         });
     }
 

@@ -61,11 +61,11 @@ mod tests {
         for isa in Avx512::of_all_makers() {
             for &exception in exceptions {
                 for place in 0..LENGTH {
-                    let mut values = vec![<T as Float>::from_f64(-2.0); LENGTH];
+                    let mut values = [<T as Float>::from_f64(-2.0); LENGTH];
                     values[place] = exception;
                     let expected: Vec<T> =
                         values.iter().map(|&value| reference::signed_sqrt(value)).collect();
-                    let mut out = vec![T::default(); LENGTH];
+                    let mut out = [T::default(); LENGTH];
                     let states: [&mut [T]; 0] = [];
                     let (operation, working_set) = (SignedSqrt, WorkingSet::Near);
                     let (output, inputs) = (&mut out[..], [&values[..]]);
@@ -94,6 +94,6 @@ mod tests {
         roots_for_all_makers::<f64>(&f64s.chain(far).collect::<Vec<_>>());
         let f32s = [-149, -126, -101, -100, -99, 0, 1, 127].into_iter().flat_map(around);
         let f32s = f32s.chain(far).chain([f64::from(f32::MAX), f64::from(f32::MIN_POSITIVE)]);
-        roots_for_all_makers::<f32>(&f32s.map(|value| value as f32).collect::<Vec<_>>());
+        roots_for_all_makers::<f32>(&f32s.map(<f32 as Float>::from_f64).collect::<Vec<_>>());
     }
 }
