@@ -73,7 +73,7 @@ pub fn streaming_axpy<T: Registers>(level: Level, alpha: T, x: &[T], y: &[T], ou
 /// Loads all registers of `values` and takes the larger of each and another: next to nothing.
 pub fn read<T: Registers>(level: Level, values: &[T]) {
     /// As far ahead as an inspection prefetches.
-    const AHEAD_BYTES: usize = 2048;
+    const AHEAD_BYTES: usize = 3072;
 
     struct Read<'a, T>(&'a [T]);
 
