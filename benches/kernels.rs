@@ -7,9 +7,10 @@
 //! `ratios.rs`.
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput};
+use criterion::{Bencher, BenchmarkGroup, Criterion, Throughput};
 use rootstep::{Executor, Level};
-use rootstep_benches::{Number, Operation, SIZES, Slices, check_level};
+use rootstep_benches::{Number, Operation, SIZES, Slices, check_level, cpu, time};
+use std::cell::RefCell;
 use std::time::Duration;
 
 fn bench_operation<T: Number>(
@@ -17,27 +18,44 @@ fn bench_operation<T: Number>(
     operation: Operation,
     bytes: usize,
 ) {
-    let mut slices = Slices::<T>::new(bytes / size_of::<T>());
+    let slices = &mut Slices::<T>::new(bytes / size_of::<T>());
     group.throughput(Throughput::Bytes((operation.streams() * bytes) as u64));
     for &level in Level::available() {
         let executor = Executor::new(level);
         group.bench_function(format!("{level}"), |b| {
-            b.iter(|| slices.call(operation, executor.serial()));
+            iterate(b, slices, operation, |slices| slices.call(operation, executor.serial()));
         });
         group.bench_function(format!("{level}, parallel"), |b| {
-            b.iter(|| slices.call(operation, executor));
+            iterate(b, slices, operation, |slices| slices.call(operation, executor));
         });
         group.bench_function(format!("plain loop for {level}"), |b| {
-            b.iter(|| slices.autovectorized(operation, level));
+            iterate(b, slices, operation, |slices| slices.autovectorized(operation, level));
         });
     }
-    group.bench_function("scalar reference", |b| b.iter(|| slices.scalar(operation)));
+    group.bench_function("scalar reference", |b| {
+        iterate(b, slices, operation, |slices| slices.scalar(operation));
+    });
     group.bench_function("axpy of the same size", |b| {
         let executor = Executor::new(Level::detect()).serial();
         b.iter(|| slices.call(Operation::Axpy, executor));
     });
     group.bench_function("copy of the same size", |b| {
         b.iter(|| slices.out.copy_from_slice(&slices.gradient));
+    });
+}
+
+/// Times `call` on values that are fresh for the operation.
+fn iterate<T: Number>(
+    bencher: &mut Bencher<'_>,
+    slices: &mut Slices<T>,
+    operation: Operation,
+    call: impl Fn(&mut Slices<T>),
+) {
+    let slices = RefCell::new(slices);
+    bencher.iter_custom(|calls| {
+        let refresh = || slices.borrow_mut().refresh();
+        let refresh = operation.wears_out().then_some(&refresh as &dyn Fn());
+        time(calls, refresh, &mut || call(&mut slices.borrow_mut()))
     });
 }
 
@@ -54,6 +72,7 @@ fn bench_type<T: Number>(criterion: &mut Criterion) {
 
 fn main() {
     check_level();
+    println!("{}", cpu());
     let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))

@@ -3,24 +3,30 @@
 //! same.
 //!
 //! `cargo bench --bench ratios` prints a line for each claim: how many times the time of its
-//! opponent a kernel takes, the best and the median of many turns. Below 1 the kernel is faster.
+//! opponent a kernel takes, the best and the median of many turns. Below 1 the kernel is faster. The
+//! opponent takes two turns each time: how far the ratio of those is from 1, best or median, is the noise.
 //! `cargo bench --bench ratios -- WORD` runs the claims whose line contains WORD.
 
 mod formats;
 
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Executor, Level};
-use rootstep_benches::{Number, Operation, SIZES, Slices, check_level, streaming_axpy};
+use rootstep_benches::{Number, Operation, SIZES, Slices, check_level, cpu, streaming_axpy, time};
 use std::cell::{LazyCell, RefCell};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn main() {
     check_level();
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let report = Report { filter };
-    println!("levels: {:?}, threads: {}", Level::available(), rayon::current_num_threads());
-    println!("{:<66} {:>9} {:>7} {:>7}", "kernel / opponent", "ns/elem", "best", "median");
+    let levels = Level::available();
+    println!("{}; levels: {levels:?}, threads: {}", cpu(), rayon::current_num_threads());
+    let columns = ["ns/elem", "best", "median", "noise"];
+    println!(
+        "{:<66} {:>9} {:>7} {:>7} {:>6}",
+        "kernel / opponent", columns[0], columns[1], columns[2], columns[3]
+    );
     against_plain_loops::<f32>(&report);
     against_plain_loops::<f64>(&report);
     against_axpy::<f32>(&report);
@@ -47,9 +53,10 @@ fn against_plain_loops<T: Number>(report: &Report) {
         for (place, bytes) in &SIZES[..2] {
             for operation in Operation::ALL {
                 let slices = lazy_slices::<T>(bytes / size_of::<T>());
-                report.compare(
+                report.compare_fresh(
                     &format!("{} {} {level} {place} / plain loop", operation.name(), T::NAME),
                     bytes / size_of::<T>(),
+                    operation.wears_out().then_some(&|| slices.borrow_mut().refresh()),
                     || slices.borrow_mut().call(operation, executor),
                     || slices.borrow_mut().autovectorized(operation, level),
                 );
@@ -328,10 +335,16 @@ struct Report {
 
 impl Report {
     /// Lets both take turns and prints the ratio of their times.
-    fn compare(
+    fn compare(&self, name: &str, elements: usize, kernel: impl FnMut(), opponent: impl FnMut()) {
+        self.compare_fresh(name, elements, None, kernel, opponent);
+    }
+
+    /// The same; `refresh` gives both the values that they work on, every few calls.
+    fn compare_fresh(
         &self,
         name: &str,
         elements: usize,
+        refresh: Option<&dyn Fn()>,
         mut kernel: impl FnMut(),
         mut opponent: impl FnMut(),
     ) {
@@ -339,41 +352,38 @@ impl Report {
         if self.filter.as_ref().is_some_and(|word| !name.contains(word)) {
             return;
         }
-        let repeats = repeats_for(&mut kernel).max(repeats_for(&mut opponent));
-        let (mut best, mut best_opponent) = (Duration::MAX, Duration::MAX);
-        let mut ratios: Vec<f64> = (0..TURNS)
+        let calls = calls_for(&mut kernel).max(calls_for(&mut opponent));
+        let times: Vec<[f64; 3]> = (0..TURNS)
             .map(|_| {
-                let (time, time_opponent) =
-                    (time(repeats, &mut kernel), time(repeats, &mut opponent));
-                best = best.min(time);
-                best_opponent = best_opponent.min(time_opponent);
-                time.as_secs_f64() / time_opponent.as_secs_f64()
+                let first = time(calls, refresh, &mut opponent);
+                let own = time(calls, refresh, &mut kernel);
+                let second = time(calls, refresh, &mut opponent);
+                [own, first, second].map(|time| time.as_secs_f64())
             })
             .collect();
-        ratios.sort_by(f64::total_cmp);
+        let best = |who: usize| times.iter().map(|turn| turn[who]).fold(f64::INFINITY, f64::min);
+        let median = |ratio: fn(&[f64; 3]) -> f64| {
+            let mut ratios: Vec<f64> = times.iter().map(ratio).collect();
+            ratios.sort_by(f64::total_cmp);
+            ratios[TURNS / 2]
+        };
+        let noise = [best(2) / best(1), median(|[_, first, second]| second / first)];
         println!(
-            "{name:<66} {:>9.3} {:>7.3} {:>7.3}",
-            best.as_secs_f64() * 1e9 / (f64::from(repeats) * elements as f64),
-            best.as_secs_f64() / best_opponent.as_secs_f64(),
-            ratios[TURNS / 2],
+            "{name:<66} {:>9.3} {:>7.3} {:>7.3} {:>6.3}",
+            best(0) * 1e9 / (calls as f64 * elements as f64),
+            best(0) / best(1).min(best(2)),
+            median(|[own, first, second]| 2.0 * own / (first + second)),
+            noise.map(|ratio| (ratio - 1.0).abs()).into_iter().fold(0.0, f64::max),
         );
     }
 }
 
 /// How many calls take long enough to be timed.
-fn repeats_for(call: &mut impl FnMut()) -> u32 {
+fn calls_for(call: &mut impl FnMut()) -> u64 {
     const LONG_ENOUGH: Duration = Duration::from_micros(500);
-    let mut repeats = 1;
-    while time(repeats, call) < LONG_ENOUGH {
-        repeats *= 2;
+    let mut calls = 1;
+    while time(calls, None, call) < LONG_ENOUGH {
+        calls *= 2;
     }
-    repeats
-}
-
-fn time(repeats: u32, call: &mut impl FnMut()) -> Duration {
-    let start = Instant::now();
-    for _ in 0..repeats {
-        call();
-    }
-    start.elapsed()
+    calls
 }

@@ -134,7 +134,7 @@ impl Executor {
         }
         let working_set = WorkingSet::of(bytes.saturating_mul(1 + INPUTS));
         update.working_set = working_set;
-        if !O::IN_PLACE && working_set == WorkingSet::Memory {
+        if !O::IN_PLACE && working_set != WorkingSet::Near {
             update = update.aligned();
         }
         #[cfg(feature = "rayon")]

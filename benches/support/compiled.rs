@@ -4,8 +4,9 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Kernel, Lanes, Portable, Simd, Streaming, Vector};
+use crate::simd::{Kernel, Lanes, Portable, Simd, Streaming, Vector, prefetch};
 use rootstep::Level;
+use std::hint::black_box;
 
 /// Runs `kernel` compiled for `level`.
 fn run(level: Level, kernel: impl Kernel) {
@@ -67,4 +68,29 @@ pub fn streaming_axpy<T: Registers>(level: Level, alpha: T, x: &[T], y: &[T], ou
         }
     }
     run(level, Axpy(alpha, x, y, out));
+}
+
+/// Loads all registers of `values` and takes the larger of each and another: next to nothing.
+pub fn read<T: Registers>(level: Level, values: &[T]) {
+    /// As far ahead as an inspection prefetches.
+    const AHEAD_BYTES: usize = 3072;
+
+    struct Read<'a, T>(&'a [T]);
+
+    impl<T: Registers> Kernel for Read<'_, T> {
+        #[inline(always)]
+        fn call<S: Simd>(self, isa: S) {
+            let [first, ..] = self.0 else { return };
+            let mut largest = [T::Register::<S>::splat(isa, *first); 8];
+            let (registers, _) = <T::Register<S> as Vector>::Lanes::chunks(self.0);
+            for row in registers.as_chunks::<8>().0 {
+                prefetch(row, AHEAD_BYTES);
+                for (largest, lanes) in largest.iter_mut().zip(row) {
+                    *largest = largest.larger(T::Register::load(isa, lanes));
+                }
+            }
+            black_box(largest);
+        }
+    }
+    run(level, Read(values));
 }

@@ -13,8 +13,9 @@ mod float;
 mod simd;
 
 use compiled::Registers;
-pub use compiled::{autovectorize, streaming_axpy};
+pub use compiled::{autovectorize, read, streaming_axpy};
 use rootstep::{Element, Executor, Float, Level, reference};
+use std::time::{Duration, Instant};
 
 /// Ends the process if `ROOTSTEP_LEVEL` names no instruction set of this machine: the crate would take
 /// another one, and the numbers would be of that.
@@ -23,6 +24,45 @@ pub fn check_level() {
         eprintln!("error: ROOTSTEP_LEVEL: {error}");
         std::process::exit(2);
     }
+}
+
+/// The name of this CPU, by what it says of itself.
+pub fn cpu() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let cpuid = raw_cpuid::CpuId::new();
+        let brand = cpuid.get_processor_brand_string();
+        let name = brand.as_ref().map_or("a CPU without a name", |brand| brand.as_str().trim());
+        cpuid.get_feature_info().map_or_else(
+            || name.to_owned(),
+            |info| format!("{name}, family {}, model {}", info.family_id(), info.model_id()),
+        )
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::env::consts::ARCH.to_owned()
+}
+
+/// The calls that work on values as they have left them. A root of a root and so on is 1 after some twenty,
+/// which a square-root unit takes early; after eight the mantissas are as long as before.
+pub const FRESH_CALLS: u64 = 8;
+
+/// The time of so many calls; with `refresh`, that is called untimed before each [`FRESH_CALLS`] of them.
+pub fn time(calls: u64, refresh: Option<&dyn Fn()>, call: &mut impl FnMut()) -> Duration {
+    let longest = if refresh.is_some() { FRESH_CALLS } else { calls };
+    let (mut total, mut left) = (Duration::ZERO, calls);
+    while left > 0 {
+        let batch = left.min(longest);
+        if let Some(refresh) = refresh {
+            refresh();
+        }
+        let start = Instant::now();
+        for _ in 0..batch {
+            call();
+        }
+        total += start.elapsed();
+        left -= batch;
+    }
+    total
 }
 
 /// The operations of the crate.
@@ -48,6 +88,12 @@ impl Operation {
             Self::Descend => "descend",
             Self::DescendInto => "descend_into",
         }
+    }
+
+    /// Whether it works on what it wrote before, which is then to be refreshed.
+    #[must_use]
+    pub fn wears_out(self) -> bool {
+        self == Self::SignedSqrtInPlace
     }
 
     /// Slices read or written, each counted once per direction: the traffic in elements.
@@ -89,6 +135,11 @@ impl<T: Number> Slices<T> {
         }
     }
 
+    /// Values as at the beginning in what the roots in place are taken of.
+    pub fn refresh(&mut self) {
+        self.out.copy_from_slice(&self.gradient);
+    }
+
     /// This crate.
     #[inline]
     pub fn call(&mut self, operation: Operation, executor: Executor) {
@@ -118,16 +169,15 @@ impl<T: Number> Slices<T> {
 
     /// Reads the gradient and does next to nothing with it: the limit of what only reads.
     pub fn read(&self, executor: Executor) {
-        let words: &[u64] = bytemuck::cast_slice(&self.gradient);
-        let share = words.len() * self.share(executor) / self.gradient.len();
-        on_threads(executor.level(), words.chunks(share), |words| {
-            let mut any = [0_u64; 32];
-            for row in words.as_chunks().0 {
-                for (any, bits) in any.iter_mut().zip(row as &[u64; 32]) {
-                    *any |= bits;
-                }
+        let mut shares = self.gradient.chunks(self.share(executor));
+        let own = shares.next();
+        rayon::in_place_scope(|scope| {
+            for share in shares {
+                scope.spawn(move |_| read(executor.level(), share));
             }
-            std::hint::black_box(any);
+            if let Some(share) = own {
+                read(executor.level(), share);
+            }
         });
     }
 

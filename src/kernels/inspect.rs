@@ -91,8 +91,14 @@ impl<T: Number> Running<T> {
             prefetch(row, PREFETCH_AHEAD_BYTES);
             for (square, value) in squares.iter_mut().zip(LanesOf::<X, f64, S>::chunks(row).0) {
                 let value = <X::Format as Format<f64>>::load::<S>(isa, value);
-                let value = if SCALED { value.mul(scale) } else { value };
-                *square = square.add(value.mul(value));
+                *square = if SCALED {
+                    let value = value.mul(scale);
+                    square.add(value.mul(value))
+                } else if exact_squares::<T>() {
+                    square.add_exact_square(value)
+                } else {
+                    square.add(value.mul(value))
+                };
             }
             let registers = LanesOf::<X, T, S>::chunks(row).0;
             for (i, lanes) in registers.iter().enumerate() {
@@ -119,6 +125,11 @@ impl<T: Number> Running<T> {
         }
         running
     }
+}
+
+/// Whether f64 holds the square of every `T`: of 24 bits, and no smaller than 2^-298.
+const fn exact_squares<T>() -> bool {
+    size_of::<T>() <= size_of::<f32>()
 }
 
 /// What a register of `C` is read from.

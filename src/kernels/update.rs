@@ -47,7 +47,7 @@ pub(crate) enum WorkingSet {
     /// Beyond those.
     Far,
     /// Beyond all caches: what is written is evicted before anyone reads it again. (From twice their
-    /// size on; where a part of the slices stays in the cache, stores past it cost time.)
+    /// size on, as far as that is believed.)
     Memory,
 }
 
@@ -57,7 +57,7 @@ impl WorkingSet {
     pub(crate) fn of(bytes: usize) -> Self {
         if bytes < FAR_BYTES {
             Self::Near
-        } else if bytes < 2 * last_level_cache_bytes() {
+        } else if bytes < 2 * last_level_cache_bytes().min(BELIEVED_CACHE_BYTES) {
             Self::Far
         } else {
             Self::Memory
@@ -84,7 +84,11 @@ where
     fn call<S: Simd>(self, isa: S) {
         let rest = match self.working_set {
             WorkingSet::Near => self.whole_registers::<S, false, false>(isa),
-            WorkingSet::Memory if !O::IN_PLACE => self.whole_registers::<S, true, true>(isa),
+            WorkingSet::Far | WorkingSet::Memory
+                if !O::IN_PLACE && streams::<S>(self.working_set) =>
+            {
+                self.whole_registers::<S, true, true>(isa)
+            }
             WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S, true, false>(isa),
         };
         rest.tail();
@@ -136,7 +140,7 @@ const BLOCK: usize = 4;
 /// How far ahead of the loop to prefetch, where the slices are beyond the caches near the core and a root
 /// delays the loads. (An axpy gains nothing, and nothing gains in the caches.) Measured in
 /// docs/performance.md.
-pub(super) const PREFETCH_AHEAD_BYTES: usize = 2048;
+pub(super) const PREFETCH_AHEAD_BYTES: usize = 3072;
 
 /// A cache line, the unit of transfer to memory.
 const LINE_BYTES: usize = 64;
@@ -144,6 +148,22 @@ const LINE_BYTES: usize = 64;
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
 /// Measured in docs/performance.md.
 const FAR_BYTES: usize = 16 << 20;
+
+/// The most of a last-level cache that a call counts on: one that is larger is shared by many cores, and the
+/// CPU names it as a whole. Measured in docs/performance.md.
+const BELIEVED_CACHE_BYTES: usize = 32 << 20;
+
+/// Whether what is written out of place goes past the caches. Registers as long as a cache line write it at
+/// once, which pays as soon as the slices are far; shorter ones, where no part of the slices stays in the
+/// last cache. Measured in docs/performance.md.
+#[inline(always)]
+fn streams<S: Simd>(working_set: WorkingSet) -> bool {
+    match working_set {
+        WorkingSet::Near => false,
+        WorkingSet::Far => size_of::<S::F32>() == LINE_BYTES,
+        WorkingSet::Memory => true,
+    }
+}
 
 /// An update of a slice by slices, without states.
 pub(crate) type SliceUpdate<'a, C, F, O, const INPUTS: usize> =
@@ -221,12 +241,12 @@ where
     fn blocks<S: Simd, const PREFETCH: bool>(self, isa: S, streaming: Option<&Streaming>) -> Self {
         let refined = match (O::ROOT, PREFETCH && streaming.is_none()) {
             (false, _) => 0,
-            (true, false) => C::Vector::<S>::REFINED_OF_FOUR,
+            (true, false) => C::Vector::<S>::refined_of_four(isa),
             (true, true) => C::Vector::<S>::REFINED_OF_FOUR_FAR,
         };
         let mut rows = self.rows::<S, BLOCK>();
         for row in 0..rows.output.len() {
-            if PREFETCH && O::ROOT {
+            if PREFETCH && O::ROOT && isa.prefetches() {
                 rows.prefetch(row, PREFETCH_AHEAD_BYTES);
             }
             rows.update(isa, row, refined, streaming);
@@ -563,10 +583,26 @@ mod tests {
     fn working_sets_follow_the_caches() {
         assert_eq!(WorkingSet::of(FAR_BYTES - 1), WorkingSet::Near);
         assert_eq!(WorkingSet::of(FAR_BYTES), WorkingSet::Far);
-        let beyond_all = FAR_BYTES.max(2 * last_level_cache_bytes());
-        assert_eq!(WorkingSet::of(beyond_all), WorkingSet::Memory);
-        assert_ne!(WorkingSet::of(beyond_all - 1), WorkingSet::Memory);
         // A last-level cache is neither tiny nor larger than any that was ever built.
         assert!((256 << 10..16 << 30).contains(&last_level_cache_bytes()));
+        for (named, beyond_all) in [(1, 16), (8, 16), (12, 24), (32, 64), (33, 64), (260, 64)] {
+            SMALLER_CACHE.set(Some(named << 20));
+            assert_eq!(WorkingSet::of(beyond_all << 20), WorkingSet::Memory, "{named} MiB");
+            assert_ne!(WorkingSet::of((beyond_all << 20) - 1), WorkingSet::Memory, "{named} MiB");
+        }
+        SMALLER_CACHE.set(None);
+    }
+
+    /// Registers as long as a cache line go past the caches as soon as they are far, shorter ones later.
+    #[test]
+    fn far_registers_stream_where_they_are_lines() {
+        use WorkingSet::{Far, Memory, Near};
+        assert_eq!([Near, Far, Memory].map(streams::<Portable>), [false, false, true]);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::simd::{Avx2, Avx512};
+            assert_eq!([Near, Far, Memory].map(streams::<Avx2>), [false, false, true]);
+            assert_eq!([Near, Far, Memory].map(streams::<Avx512>), [false, true, true]);
+        }
     }
 }

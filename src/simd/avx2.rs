@@ -203,6 +203,7 @@ impl Vector for F64x4 {
         add(a, b) { _mm256_add_pd(a, b) }
         sub(a, b) { _mm256_sub_pd(a, b) }
         mul(a, b) { _mm256_mul_pd(a, b) }
+        add_exact_square(a, b) { _mm256_fmadd_pd(b, b, a) }
         div(a, b) { _mm256_div_pd(a, b) }
         larger(a, b) { _mm256_max_pd(b, a) }
         smaller(a, b) { _mm256_min_pd(b, a) }
@@ -219,7 +220,10 @@ impl Vector for F64x4 {
 
     // In place beyond the caches it pays nothing, and `F32x8` has none at all: the step of higher order
     // that its proof would need fills the multiply-add units. Measured in docs/performance.md.
-    const REFINED_OF_FOUR: usize = 1;
+    #[inline(always)]
+    fn refined_of_four(_: Avx2) -> usize {
+        1
+    }
 
     #[inline(always)]
     fn signed_sqrt_refined(self, isa: Avx2) -> Self {
@@ -229,36 +233,48 @@ impl Vector for F64x4 {
     }
 }
 
+/// From here on, the conversion to f32 is normal and so is its estimate.
+const LOWEST: f64 = f64::from_bits((1023 - 100) << 52);
+
 impl Refine for F64x4 {
     const HALF: f64 = 0.5;
 
     intrinsics! { avx2, __m256d:
         add_product(c, a, b) { _mm256_fmadd_pd(a, b, c) }
         sub_product(c, a, b) { _mm256_fnmadd_pd(a, b, c) }
-        copysign(a, sign) { _mm256_or_pd(a, _mm256_and_pd(_mm256_set1_pd(-0.0), sign)) }
+        halve(a) { _mm256_mul_pd(a, _mm256_set1_pd(0.5)) }
+
+        /// `vrsqrtps` of the nearest f32. The conversion is within 2^-24, which halves under the root, and
+        /// the estimate of f32 within 1.5·2^-12 (Intel and AMD document the same bound): together within
+        /// 1.5·2^-12 + 2^-24. That of zero is finite, and so its root is zero.
+        estimate(a) {
+            let narrow = _mm256_cvtpd_ps(_mm256_max_pd(a, _mm256_set1_pd(LOWEST)));
+            _mm256_cvtps_pd(_mm_rsqrt_ps(narrow))
+        }
     }
 
-    /// `vrsqrtps` of the nearest f32. The conversion is within 2^-24, which halves under the root, and
-    /// the estimate of f32 within 1.5·2^-12 (Intel and AMD document the same bound): together within
-    /// 1.5·2^-12 + 2^-24.
+    /// All lanes.
+    type Mask = ();
+
     #[inline(always)]
-    fn estimate(self) -> (Self, bool) {
-        /// From here on, the conversion to f32 is normal and so is its estimate.
-        const LOWEST: f64 = f64::from_bits((1023 - 100) << 52);
+    fn proven(self, _: Self) -> ((), bool) {
         /// From here on, the conversion to f32 may overflow.
         const TOO_HIGH: f64 = f64::from_bits((1023 + 127) << 52);
 
-        let (estimate, good) = avx2!(self, (a: __m256d = self.0) -> (__m256d, bool) {
-            let lowest = _mm256_set1_pd(LOWEST);
-            let low = _mm256_cmp_pd::<_CMP_LT_OQ>(a, lowest);
+        let good = avx2!(self, (a: __m256d = self.0) -> bool {
+            let low = _mm256_cmp_pd::<_CMP_LT_OQ>(a, _mm256_set1_pd(LOWEST));
             let low_nonzero =
                 _mm256_and_pd(low, _mm256_cmp_pd::<_CMP_NEQ_OQ>(a, _mm256_setzero_pd()));
             let high = _mm256_cmp_pd::<_CMP_NLT_UQ>(a, _mm256_set1_pd(TOO_HIGH));
-            let good = _mm256_movemask_pd(_mm256_or_pd(low_nonzero, high)) == 0;
-            let narrow = _mm256_cvtpd_ps(_mm256_max_pd(a, lowest));
-            (_mm256_cvtps_pd(_mm_rsqrt_ps(narrow)), good)
+            _mm256_movemask_pd(_mm256_or_pd(low_nonzero, high)) == 0
         });
-        (Self(estimate), good)
+        ((), good)
+    }
+    #[inline(always)]
+    fn copysign(self, g: Self, (): ()) -> Self {
+        Self(avx2!(self, (a: __m256d = self.0, g: __m256d = g.0) -> __m256d {
+            _mm256_or_pd(a, _mm256_and_pd(_mm256_set1_pd(-0.0), g))
+        }))
     }
 }
 
@@ -301,11 +317,19 @@ impl Refine for F32x8 {
     intrinsics! { avx2, __m256:
         add_product(c, a, b) { _mm256_fmadd_ps(a, b, c) }
         sub_product(c, a, b) { _mm256_fnmadd_ps(a, b, c) }
-        copysign(a, sign) { _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0), sign)) }
+        halve(a) { _mm256_mul_ps(a, _mm256_set1_ps(0.5)) }
     }
 
-    /// The proof for f32 runs here too; the estimates are its own.
-    fn estimate(self) -> (Self, bool) {
-        (self, false)
+    // The proof for f32 runs here too; the estimates are its own.
+    type Mask = ();
+
+    fn estimate(self) -> Self {
+        self
+    }
+    fn proven(self, _: Self) -> ((), bool) {
+        ((), false)
+    }
+    fn copysign(self, _: Self, (): ()) -> Self {
+        self
     }
 }

@@ -1,7 +1,7 @@
 //! AVX-512, its foundation set alone (avx512f): registers of 512 bits.
 
 use super::refine::{self, Refine};
-use super::token::{Proof, intrinsics, memory, reinterpret};
+use super::token::{Maker, Proof, intrinsics, memory, reinterpret};
 use super::{
     Avx512, Kernel, Memory, Simd, Single, Streaming, Vector, Words, pack_lanes, unpack_lanes,
 };
@@ -34,6 +34,12 @@ impl Simd for Avx512 {
         // SAFETY: `self` exists only where `detect` found avx512f, the one feature needed.
         unsafe { enter(self, kernel) }
     }
+
+    // Measured in docs/performance.md.
+    #[inline(always)]
+    fn prefetches(self) -> bool {
+        self.maker() == Maker::Intel
+    }
 }
 
 /// Writes a register past the caches if the memory, of its size, is aligned to it.
@@ -54,6 +60,14 @@ fn stream<R: bytemuck::Pod, T>(proof: impl Proof<Avx512>, register: R, lanes: &m
 
 /// `(a & !mask) | (b & mask)`, as the truth table of `vpternlog` over (a, b, mask).
 const SELECT_B_BY_MASK: i32 = 0b1101_1000;
+
+/// `(a & b) | (c & !b)`, as the truth table of `vpternlog` over (a, b, c).
+const SELECT_A_BY_B: i32 = 0b1110_0010;
+
+/// Bits that are set in a magnitude before its root is estimated: none. Bochs 2.7, which emulates AVX-512 in
+/// `.ci/avx512`, takes the root of an odd power of two for that of the even one next to it. That run sets
+/// the last bit (`--cfg rootstep_bochs`), for estimates within 2^-14 + 2^-23; its square-root unit is right.
+const FOR_THE_EMULATOR: i32 = if cfg!(rootstep_bochs) { 1 } else { 0 };
 
 // `_mm512_and_ps` would need avx512dq; the integer forms are in the foundation.
 #[inline]
@@ -97,7 +111,10 @@ impl Vector for F32x16 {
     }
 
     // Measured in docs/performance.md.
-    const REFINED_OF_FOUR: usize = 2;
+    #[inline(always)]
+    fn refined_of_four(_: Avx512) -> usize {
+        2
+    }
     const REFINED_OF_FOUR_FAR: usize = 2;
 
     #[inline(always)]
@@ -114,30 +131,41 @@ impl Refine for F32x16 {
     intrinsics! { avx512, __m512:
         add_product(c, a, b) { _mm512_fmadd_ps(a, b, c) }
         sub_product(c, a, b) { _mm512_fnmadd_ps(a, b, c) }
-        copysign(a, sign) { copysign_ps(a, sign) }
+        halve(a) {
+            _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(1 << 23)))
+        }
+
+        /// `vrsqrt14ps`, within 2^-14.
+        estimate(a) {
+            let bits = _mm512_castps_si512(a);
+            let near = _mm512_or_epi32(bits, _mm512_set1_epi32(FOR_THE_EMULATOR));
+            _mm512_rsqrt14_ps(_mm512_castsi512_ps(near))
+        }
     }
 
-    /// `vrsqrt14ps`, within 2^-14; that of the magnitude with its last bit set, within a little more. The
-    /// bit is there for Bochs 2.7, the emulator of CI, which takes the root of an odd power of two for
-    /// that of the even one next to it.
-    #[inline(always)]
-    fn estimate(self) -> (Self, bool) {
-        /// From here on, the proof in `refine.rs` holds.
-        const LOWEST: f32 = f32::from_bits((127 - 101) << 23);
+    type Mask = __mmask16;
 
-        let (estimate, good) = avx512!(self, (a: __m512 = self.0) -> (__m512, bool) {
-            let lowest = _mm512_set1_ps(LOWEST);
+    #[inline(always)]
+    fn proven(self, product: Self) -> (__mmask16, bool) {
+        /// From here on, the proof in `refine.rs` holds.
+        const LOWEST: f32 = f32::from_bits((127 - 50) << 23);
+
+        avx512!(self, (a: __m512 = self.0, product: __m512 = product.0) -> (__mmask16, bool) {
+            let proven = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(product, _mm512_set1_ps(LOWEST));
             let bits = _mm512_castps_si512(a);
-            // One unsigned comparison for both ends; it takes zero for one, which needs no exception.
-            let above = _mm512_sub_epi32(bits, _mm512_castps_si512(lowest));
-            let span = f32::INFINITY.to_bits() - LOWEST.to_bits();
-            let outside = _mm512_cmpge_epu32_mask(above, _mm512_set1_epi32(span.cast_signed()));
-            let good = _mm512_mask_test_epi32_mask(outside, bits, bits) == 0;
-            let near = _mm512_castps_si512(_mm512_max_ps(a, lowest));
-            let near = _mm512_castsi512_ps(_mm512_or_epi32(near, _mm512_set1_epi32(1)));
-            (_mm512_rsqrt14_ps(near), good)
-        });
-        (Self(estimate), good)
+            let good = proven == !0 || _mm512_mask_test_epi32_mask(!proven, bits, bits) == 0;
+            (proven, good)
+        })
+    }
+    #[inline(always)]
+    fn copysign(self, g: Self, proven: __mmask16) -> Self {
+        Self(
+            avx512!(self, (a: __m512 = self.0, g: __m512 = g.0, proven: __mmask16 = proven) -> __m512 {
+                let (a, g) = (_mm512_castps_si512(a), _mm512_castps_si512(g));
+                let sign = _mm512_set1_epi32(i32::MIN);
+                _mm512_castsi512_ps(_mm512_mask_ternarylogic_epi32::<SELECT_A_BY_B>(g, proven, sign, a))
+            }),
+        )
     }
 }
 
@@ -259,6 +287,7 @@ impl Vector for F64x8 {
         add(a, b) { _mm512_add_pd(a, b) }
         sub(a, b) { _mm512_sub_pd(a, b) }
         mul(a, b) { _mm512_mul_pd(a, b) }
+        add_exact_square(a, b) { _mm512_fmadd_pd(b, b, a) }
         div(a, b) { _mm512_div_pd(a, b) }
         larger(a, b) { _mm512_max_pd(b, a) }
         smaller(a, b) { _mm512_min_pd(b, a) }
@@ -271,7 +300,13 @@ impl Vector for F64x8 {
     }
 
     // Measured in docs/performance.md.
-    const REFINED_OF_FOUR: usize = 2;
+    #[inline(always)]
+    fn refined_of_four(isa: Avx512) -> usize {
+        match isa.maker() {
+            Maker::Intel => 3,
+            Maker::Other => 2,
+        }
+    }
     const REFINED_OF_FOUR_FAR: usize = 2;
 
     #[inline(always)]
@@ -288,29 +323,42 @@ impl Refine for F64x8 {
     intrinsics! { avx512, __m512d:
         add_product(c, a, b) { _mm512_fmadd_pd(a, b, c) }
         sub_product(c, a, b) { _mm512_fnmadd_pd(a, b, c) }
-        copysign(a, sign) { copysign_pd(a, sign) }
+        halve(a) {
+            _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(a), _mm512_set1_epi64(1 << 52)))
+        }
+
+        /// As for f32, cut to 24 bits: within 2^-14 + 2^-23.
+        estimate(a) {
+            let bits = _mm512_castpd_si512(a);
+            let near = _mm512_or_epi64(bits, _mm512_set1_epi64(FOR_THE_EMULATOR.into()));
+            let estimate = _mm512_castpd_si512(_mm512_rsqrt14_pd(_mm512_castsi512_pd(near)));
+            _mm512_castsi512_pd(_mm512_and_epi64(estimate, _mm512_set1_epi64(!0 << 29)))
+        }
     }
 
-    /// As for f32, cut to 24 bits: within 2^-14 + 2^-23.
-    #[inline(always)]
-    fn estimate(self) -> (Self, bool) {
-        /// From here on, the proof in `refine.rs` holds.
-        const LOWEST: f64 = f64::from_bits((1023 - 969) << 52);
+    type Mask = __mmask8;
 
-        let (estimate, good) = avx512!(self, (a: __m512d = self.0) -> (__m512d, bool) {
-            let lowest = _mm512_set1_pd(LOWEST);
+    #[inline(always)]
+    fn proven(self, product: Self) -> (__mmask8, bool) {
+        /// From here on, the proof in `refine.rs` holds.
+        const LOWEST: f64 = f64::from_bits((1023 - 484) << 52);
+
+        avx512!(self, (a: __m512d = self.0, product: __m512d = product.0) -> (__mmask8, bool) {
+            let proven = _mm512_cmp_pd_mask::<_CMP_GE_OQ>(product, _mm512_set1_pd(LOWEST));
             let bits = _mm512_castpd_si512(a);
-            let above = _mm512_sub_epi64(bits, _mm512_castpd_si512(lowest));
-            let span = f64::INFINITY.to_bits() - LOWEST.to_bits();
-            let outside = _mm512_cmpge_epu64_mask(above, _mm512_set1_epi64(span.cast_signed()));
-            let good = _mm512_mask_test_epi64_mask(outside, bits, bits) == 0;
-            let near = _mm512_castpd_si512(_mm512_max_pd(a, lowest));
-            let near = _mm512_castsi512_pd(_mm512_or_epi64(near, _mm512_set1_epi64(1)));
-            let estimate = _mm512_castpd_si512(_mm512_rsqrt14_pd(near));
-            let cut = _mm512_and_epi64(estimate, _mm512_set1_epi64(!0 << 29));
-            (_mm512_castsi512_pd(cut), good)
-        });
-        (Self(estimate), good)
+            let good = proven == !0 || _mm512_mask_test_epi64_mask(!proven, bits, bits) == 0;
+            (proven, good)
+        })
+    }
+    #[inline(always)]
+    fn copysign(self, g: Self, proven: __mmask8) -> Self {
+        Self(
+            avx512!(self, (a: __m512d = self.0, g: __m512d = g.0, proven: __mmask8 = proven) -> __m512d {
+                let (a, g) = (_mm512_castpd_si512(a), _mm512_castpd_si512(g));
+                let sign = _mm512_set1_epi64(i64::MIN);
+                _mm512_castsi512_pd(_mm512_mask_ternarylogic_epi64::<SELECT_A_BY_B>(g, proven, sign, a))
+            }),
+        )
     }
 }
 

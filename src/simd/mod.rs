@@ -51,6 +51,12 @@ pub trait Simd: Copy + Send + Sync {
 
     /// Runs `kernel`, compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K);
+
+    /// Whether loads that wait behind roots come sooner if they are prefetched.
+    #[inline(always)]
+    fn prefetches(self) -> bool {
+        true
+    }
 }
 
 /// Code that is generic over the instruction set.
@@ -89,6 +95,11 @@ pub trait Vector: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self / other`
     fn div(self, other: Self) -> Self;
+    /// `self + value * value`, where the product is exact: fused or not, the same bits.
+    #[inline(always)]
+    fn add_exact_square(self, value: Self) -> Self {
+        self.add(value.mul(value))
+    }
     /// `abs(self)`
     fn abs(self) -> Self;
     /// `copysign(limit, self)` where `abs(self) > limit`, else `self`: NaN stays NaN. The limit is
@@ -103,7 +114,10 @@ pub trait Vector: Copy {
 
     /// Of four registers in a row, how many are better refined: as many as keep the square-root unit and
     /// the multiply-add units busy for the same time.
-    const REFINED_OF_FOUR: usize = 0;
+    #[inline(always)]
+    fn refined_of_four(_: Self::Isa) -> usize {
+        0
+    }
     /// The same in place and beyond the caches near the core.
     const REFINED_OF_FOUR_FAR: usize = 0;
     /// The bits of `signed_sqrt`, taken by the multiply-add units instead of the square-root unit.
@@ -289,10 +303,10 @@ impl Drop for Streaming {
 pub fn prefetch<T>(block: &T, ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..size_of::<T>()).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let address = std::ptr::from_ref(block).wrapping_byte_add(line + ahead);
         // SAFETY: a prefetch is a hint for any address: it accesses nothing and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (block, ahead);

@@ -16,14 +16,24 @@
 //! a multiple of the square of the last place of g, so it rounds as it would without limit on the
 //! exponent if that square is at least the smallest subnormal. That holds for f32 from a = 2^-101
 //! on, for f64 from a = 2^-969 on. Registers with a value outside of what the instruction set's
-//! estimate and this allow take the square-root unit.
+//! estimate and this allow take the square-root unit; zeros, which are common, do not make them.
 //!
-//! Zero needs no exception: with any finite estimate all products are zero, and so is the root.
+//! # How AVX-512 sees where a value is
+//!
+//! By one ordered comparison of the first product, a·y, with a power of two. It is false for NaN, and so
+//! for 0 and ∞ as well, whose estimates are ∞ and 0, and whose products are NaN. A finite product is
+//! within 2^-13 of √a. From 2^-50 on it says that a ≥ 2^-100·(1 - 2^-12) in f32, and from 2^-484 on that
+//! a ≥ 2^-968·(1 - 2^-12) in f64: more than is needed. Lanes for which it is false stay as they are if
+//! they are ±0, their own roots; else the register takes the square-root unit.
+//!
+//! The estimates of all others are normal, so they are halved by an integer subtraction from the
+//! exponent, which keeps the multiply-add units free.
 //!
 //! # Proof for f32
 //!
 //! By exhaustion: every a in [1, 4), 2^24 of them, with *every* f32 within 2^-14 + 2^-23 of 1/√a,
-//! 24 billion pairs: the test `every_f32_from_every_estimate`.
+//! 24 billion pairs: the test `every_f32_from_every_estimate`. (2^-14 is what the instruction promises;
+//! f64 needs a little more, see below.)
 //!
 //! # Proof for f64
 //!
@@ -40,7 +50,7 @@
 //! condition becomes |n² - A·2^54| ≤ 2^8. All such (n, A) are found by solving n² ≡ c modulo 2^54,
 //! and 2^55 where a ≥ 2 and A is even, for each c ≡ 1 (mod 8). The test
 //! `every_hard_f64_from_every_estimate` takes each, up to |c| = 2^13, with *every* estimate. (Estimates
-//! have 24 bits, so that they can be counted.)
+//! are cut to 24 bits, so that they can be counted: that is where 2^-23 comes from.)
 //!
 //! Sources: P. Markstein, *IA-64 and Elementary Functions* (2000), for the sequence; the hard cases
 //! as in Cornea, Harrison and Tang, *Scientific Computing on Itanium-Based Systems* (2002), ch. 8.
@@ -55,10 +65,17 @@ pub trait Refine: Vector {
     fn add_product(self, a: Self, b: Self) -> Self;
     /// `self - a * b`, rounded once.
     fn sub_product(self, a: Self, b: Self) -> Self;
-    /// The magnitudes of `self` with the signs of `sign`.
-    fn copysign(self, sign: Self) -> Self;
-    /// Estimates of 1/√ of magnitudes, and whether all of these lie where the proofs hold (or are zero).
-    fn estimate(self) -> (Self, bool);
+    /// `self / 2`, of normal numbers whose halves are normal.
+    fn halve(self) -> Self;
+    /// Estimates of 1/√ of magnitudes.
+    fn estimate(self) -> Self;
+    /// A choice of lanes.
+    type Mask: Copy;
+    /// The lanes of magnitudes for which the proofs hold, by the `product` with their estimates, and whether
+    /// all others are zero.
+    fn proven(self, product: Self) -> (Self::Mask, bool);
+    /// The magnitudes of `self` with the signs of `g` in those lanes; in others, where `g` is ±0, that.
+    fn copysign(self, g: Self, proven: Self::Mask) -> Self;
 }
 
 /// The steps that f32 needs from an estimate within 2^-14 + 2^-23.
@@ -72,19 +89,21 @@ pub const F64_STEPS_FROM_AVX2: usize = 3;
 #[inline(always)]
 pub fn signed_sqrt<V: Refine, const STEPS: usize>(isa: V::Isa, g: V) -> V {
     let a = g.abs();
-    let (estimate, good) = a.estimate();
+    let estimate = a.estimate();
+    let product = a.mul(estimate);
+    let (proven, good) = a.proven(product);
     if !good {
         return g.signed_sqrt();
     }
-    sqrt::<V, STEPS>(a, estimate, V::splat(isa, V::HALF)).copysign(g)
+    sqrt::<V, STEPS>(a, estimate, product, V::splat(isa, V::HALF)).copysign(g, proven)
 }
 
-/// The correctly rounded square root of `a` from an `estimate` of 1/√a, in `STEPS` Newton steps and
-/// a last one from the exact remainder. `half` is 1/2 in each lane.
+/// The correctly rounded square root of `a` from an `estimate` of 1/√a and their `product`, in `STEPS`
+/// Newton steps and a last one from the exact remainder. `half` is 1/2 in each lane.
 #[inline(always)]
-fn sqrt<V: Refine, const STEPS: usize>(a: V, estimate: V, half: V) -> V {
-    let mut g = a.mul(estimate); // towards √a
-    let mut h = estimate.mul(half); // towards 1/(2√a)
+fn sqrt<V: Refine, const STEPS: usize>(a: V, estimate: V, product: V, half: V) -> V {
+    let mut g = product; // towards √a
+    let mut h = estimate.halve(); // towards 1/(2√a)
     for _ in 0..STEPS {
         let r = half.sub_product(g, h);
         g = g.add_product(g, r);
@@ -126,7 +145,8 @@ mod tests {
         for bits in (first..=last).step_by(N) {
             let estimates = std::array::from_fn(|i| T::from_f32(f32::from_bits(bits + i as u32)));
             let mut roots = [root; N];
-            sqrt::<V, STEPS>(V::splat(isa, a), V::load(isa, &estimates), half).store(&mut roots);
+            let (a, estimate) = (V::splat(isa, a), V::load(isa, &estimates));
+            sqrt::<V, STEPS>(a, estimate, a.mul(estimate), half).store(&mut roots);
             for found in roots {
                 right &= found == root;
             }

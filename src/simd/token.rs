@@ -17,12 +17,42 @@ impl Avx2 {
 
 /// Proves that the CPU and the operating system support the foundation of AVX-512, avx512f.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Avx512(());
+pub struct Avx512(Maker);
 
 impl Avx512 {
     /// The token, where there is what it proves.
     pub fn detect() -> Option<Self> {
-        std::arch::is_x86_feature_detected!("avx512f").then_some(Self(()))
+        std::arch::is_x86_feature_detected!("avx512f").then(|| Self(Maker::detect()))
+    }
+
+    /// This machine's token, and those that it would have if others had made it.
+    #[cfg(test)]
+    pub fn of_all_makers() -> impl Iterator<Item = Self> {
+        let makers = [Maker::Intel, Maker::Other];
+        Self::detect().into_iter().flat_map(move |_| makers.map(Self))
+    }
+
+    /// Who made the CPU.
+    #[inline(always)]
+    pub(super) const fn maker(self) -> Maker {
+        self.0
+    }
+}
+
+/// Who made the CPU: the units of its cores differ in speed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Maker {
+    Intel,
+    /// AMD, or another one that has not been measured.
+    Other,
+}
+
+impl Maker {
+    fn detect() -> Self {
+        match raw_cpuid::CpuId::new().get_vendor_info() {
+            Some(vendor) if vendor.as_str() == "GenuineIntel" => Self::Intel,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use random_bits::random_bits;
 use rootstep::optimizer::{
     LossScale, MomentumFormat, NonFinite, Optimizer, Plateau, Power, PowerOf, Rule, Schedule, State,
 };
-use rootstep::{Element, Float as _};
+use rootstep::{Element, Float};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -185,7 +185,7 @@ fn states_in_every_format() {
     states::<f64>();
 }
 
-fn states<T: Element<Compute = T>>() {
+fn states<T: Element<Compute = T> + Float>() {
     for format in [MomentumFormat::Full, MomentumFormat::Bf16, MomentumFormat::Int8] {
         let rule = Rule::powerstep(0.1).with_momentum_format(format);
         let mut optimizer =
