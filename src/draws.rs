@@ -42,64 +42,66 @@ impl Draws {
 
 /// The elements that have their draws from the same counters.
 pub(crate) const GROUP: usize = 128;
-/// The counters of a group.
+/// The counters of a group: as many even ones as odd ones.
 const COUNTERS: usize = 16;
-/// The words that a counter gives.
-const WORDS: usize = 4;
-
-/// The draws of a group: word `w` of counter `c` at `16 * w + c`, two draws in each.
-pub(crate) type Group = [u32; COUNTERS * WORDS];
-
-/// Where the draws of the element `index` are: the place of a word in its group, and how far to shift it right.
-#[inline(always)]
-pub(crate) const fn place(index: u64) -> (usize, u32) {
-    let within = (index % GROUP as u64) as usize;
-    (within / 32 * COUNTERS + within % COUNTERS, (within / COUNTERS % 2 * 16) as u32)
-}
-
-/// The draws of group number `group`: Philox4x32 with 7 rounds, on 16 counters at once.
-#[inline(always)]
-pub(crate) fn group(draws: Draws, group: u64) -> Group {
-    let Draws { seed, step, tensor, .. } = draws;
-    let first = group.wrapping_mul(COUNTERS as u64);
-    let upper = (first >> 32) as u32 & 0xffff | (step >> 16) as u32 & 0xffff_0000;
-    let mut words = [[0; COUNTERS]; WORDS];
-    for (i, word) in words[0].iter_mut().enumerate() {
-        *word = first as u32 + i as u32; // No carry: the first is a multiple of 16.
-    }
-    words[1] = [upper; COUNTERS];
-    words[2] = [tensor; COUNTERS];
-    words[3] = [step as u32; COUNTERS];
-    let mut key = [seed as u32, (seed >> 32) as u32];
-    for _ in 0..ROUNDS {
-        words = round(words, key);
-        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
-    }
-    let mut all = [0; COUNTERS * WORDS];
-    for (all, word) in all.as_chunks_mut::<COUNTERS>().0.iter_mut().zip(words) {
-        *all = word;
-    }
-    all
-}
 
 /// As many as pass all tests of `BigCrush` (Salmon et al., table 2).
 const ROUNDS: usize = 7;
-const MULTIPLIERS: [u32; 2] = [0xd251_1f53, 0xcd9e_8d57];
+const MULTIPLIERS: [u64; 2] = [0xd251_1f53, 0xcd9e_8d57];
 /// What the key grows by in each round.
 const WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
 
+/// The words of half of the counters of a group, in the lower halves: so that products need no rearrangement.
+type Words = [[u64; COUNTERS / 2]; 4];
+
+/// The draws of group number `group`, one for each element: Philox4x32 on 16 counters at once.
 #[inline(always)]
-fn round(words: [[u32; COUNTERS]; WORDS], key: [u32; 2]) -> [[u32; COUNTERS]; WORDS] {
+pub(crate) fn group(draws: Draws, group: u64) -> [u16; GROUP] {
+    let first = group.wrapping_mul(COUNTERS as u64);
+    let (even, odd) = (philox(draws, first), philox(draws, first + 1));
+    let mut all = [[0; COUNTERS / 2]; 4];
+    for ((all, even), odd) in all.iter_mut().zip(even).zip(odd) {
+        for i in 0..COUNTERS / 2 {
+            all[i] = even[i] & 0xffff_ffff | odd[i] << 32;
+        }
+    }
+    if cfg!(target_endian = "little") {
+        return bytemuck::cast(all);
+    }
+    let mut draws = [0; GROUP];
+    for (draws, word) in draws.as_chunks_mut::<4>().0.iter_mut().zip(all.as_flattened()) {
+        *draws = [0, 16, 32, 48].map(|shift| (word >> shift) as u16);
+    }
+    draws
+}
+
+/// The output for every second counter from `first` on.
+#[inline(always)]
+fn philox(Draws { seed, step, tensor, .. }: Draws, first: u64) -> Words {
+    let upper = first >> 32 & 0xffff | step >> 16 & 0xffff_0000;
+    let mut words = [[0; COUNTERS / 2], [upper; _], [tensor.into(); _], [step; _]];
+    for (i, word) in words[0].iter_mut().enumerate() {
+        *word = first + 2 * i as u64; // The lower word has no carry: the first is a multiple of 16, or next to it.
+    }
+    let mut key = [seed as u32, (seed >> 32) as u32];
+    for _ in 0..ROUNDS {
+        words = round(words, key.map(u64::from));
+        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    words
+}
+
+/// What is in the upper halves does not matter.
+#[inline(always)]
+fn round(words: Words, key: [u64; 2]) -> Words {
     let mut new = words;
-    for i in 0..COUNTERS {
-        let [a, b] = [
-            u64::from(MULTIPLIERS[0]) * u64::from(words[0][i]),
-            u64::from(MULTIPLIERS[1]) * u64::from(words[2][i]),
-        ];
-        new[0][i] = (b >> 32) as u32 ^ words[1][i] ^ key[0];
-        new[1][i] = b as u32;
-        new[2][i] = (a >> 32) as u32 ^ words[3][i] ^ key[1];
-        new[3][i] = a as u32;
+    for i in 0..COUNTERS / 2 {
+        let a = MULTIPLIERS[0] * (words[0][i] & 0xffff_ffff);
+        let b = MULTIPLIERS[1] * (words[2][i] & 0xffff_ffff);
+        new[0][i] = b >> 32 ^ words[1][i] ^ key[0];
+        new[1][i] = b;
+        new[2][i] = a >> 32 ^ words[3][i] ^ key[1];
+        new[3][i] = a;
     }
     new
 }

@@ -205,6 +205,25 @@ impl Narrow<f32> for Bf16 {
     }
 }
 
+/// bf16 in rows that take two registers' numbers as one register of words: one register has the numbers of the
+/// lower halves, the next those of the upper ones, and no number changes its lane. Since the registers of a row hold
+/// other numbers than those of other formats do, all memory of an operation must be in pairs.
+#[derive(Debug, Clone, Copy)]
+pub struct Bf16Pairs;
+
+impl Narrow<f32> for Bf16Pairs {
+    type Memory = u16;
+
+    #[inline(always)]
+    fn widen(memory: u16) -> f32 {
+        <Bf16 as Narrow<f32>>::widen(memory)
+    }
+    #[inline(always)]
+    fn narrow(wide: f32) -> u16 {
+        <Bf16 as Narrow<f32>>::narrow(wide)
+    }
+}
+
 /// Rounded to f32 first.
 impl<H: Narrow<f32>> Narrow<f64> for H {
     type Memory = H::Memory;

@@ -1,6 +1,6 @@
 //! What is stored, and what it is computed in.
 
-use crate::float::{Bf16, F16, Float, Narrow};
+use crate::float::{Bf16, Bf16Pairs, F16, Float, Narrow};
 use crate::simd::{Lanes, Memory, Simd, Single, Streaming, Vector, Words, word};
 
 /// A type that kernels compute in.
@@ -115,7 +115,7 @@ macro_rules! stored_by_bits {
     )*};
 }
 #[cfg(feature = "half")]
-stored_by_bits!(bf16 in Bf16, f16 in F16);
+stored_by_bits!(bf16 in Bf16Pairs, f16 in F16);
 
 /// A format in memory that registers of `C` are read from and written to.
 pub trait Format<C: Number>: Send + Sync + 'static {
@@ -134,6 +134,27 @@ pub trait Format<C: Number>: Send + Sync + 'static {
         lanes: &mut Self::Lanes<S>,
         streaming: Option<&Streaming>,
     );
+    /// Reads a row of registers.
+    #[inline(always)]
+    fn load_row<S: Simd, const N: usize>(isa: S, row: &[Self::Lanes<S>; N]) -> [C::Vector<S>; N] {
+        let mut registers = [C::Vector::<S>::splat(isa, C::default()); N];
+        for (register, lanes) in registers.iter_mut().zip(row) {
+            *register = Self::load(isa, lanes);
+        }
+        registers
+    }
+    /// Writes a row of registers.
+    #[inline(always)]
+    fn store_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [C::Vector<S>; N],
+        row: &mut [Self::Lanes<S>; N],
+        streaming: Option<&Streaming>,
+    ) {
+        for (register, lanes) in registers.into_iter().zip(row) {
+            Self::store(isa, register, lanes, streaming);
+        }
+    }
 }
 
 /// A number in itself.
@@ -190,7 +211,7 @@ macro_rules! narrow_for_f64 {
         }
     )*};
 }
-narrow_for_f64!(f32 as f32, Bf16 as u16, F16 as u16);
+narrow_for_f64!(f32 as f32, Bf16 as u16, Bf16Pairs as u16, F16 as u16);
 
 /// A format of 16 bits, computed in f32.
 pub trait Half: Format<f32, Memory = u16> {
@@ -201,6 +222,40 @@ pub trait Half: Format<f32, Memory = u16> {
     /// One of the two next numbers, in the lower halves: the one away from 0 if the draw, below 2^16, is
     /// large enough for the distance.
     fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words;
+
+    /// Reads a row of registers.
+    #[inline(always)]
+    fn widen_row<S: Simd, const N: usize>(isa: S, row: &[HalvesOf<S>; N]) -> [S::F32; N] {
+        let mut registers = [S::F32::splat(isa, 0.0); N];
+        for (register, halves) in registers.iter_mut().zip(row) {
+            *register = Self::widen(isa, WordsOf::<S>::load_halves(isa, halves));
+        }
+        registers
+    }
+    /// Writes a row of registers: the nearest numbers.
+    #[inline(always)]
+    fn nearest_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        row: &mut [HalvesOf<S>; N],
+    ) {
+        for (register, halves) in registers.into_iter().zip(row) {
+            Self::nearest(isa, register).store_halves(halves);
+        }
+    }
+    /// Writes a row of registers by as many draws.
+    #[inline(always)]
+    fn stochastic_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        row: &mut [HalvesOf<S>; N],
+        draws: &[HalvesOf<S>; N],
+    ) {
+        for ((register, halves), draws) in registers.into_iter().zip(row).zip(draws) {
+            let draws = WordsOf::<S>::load_halves(isa, draws);
+            Self::stochastic(isa, register, draws).store_halves(halves);
+        }
+    }
 }
 
 macro_rules! half_for_f32 {
@@ -215,7 +270,7 @@ macro_rules! half_for_f32 {
             }
             #[inline(always)]
             fn load<S: Simd>(isa: S, lanes: &HalvesOf<S>) -> S::F32 {
-                <Self as Half>::widen(isa, WordsOf::<S>::load_halves(isa, lanes))
+                Self::widen_row(isa, std::array::from_ref(lanes))[0]
             }
             #[inline(always)]
             fn store<S: Simd>(
@@ -224,12 +279,25 @@ macro_rules! half_for_f32 {
                 lanes: &mut HalvesOf<S>,
                 _: Option<&Streaming>,
             ) {
-                Self::nearest(isa, register).store_halves(lanes);
+                Self::nearest_row(isa, [register], std::array::from_mut(lanes));
+            }
+            #[inline(always)]
+            fn load_row<S: Simd, const N: usize>(isa: S, row: &[HalvesOf<S>; N]) -> [S::F32; N] {
+                Self::widen_row(isa, row)
+            }
+            #[inline(always)]
+            fn store_row<S: Simd, const N: usize>(
+                isa: S,
+                registers: [S::F32; N],
+                row: &mut [HalvesOf<S>; N],
+                _: Option<&Streaming>,
+            ) {
+                Self::nearest_row(isa, registers, row);
             }
         }
     )*};
 }
-half_for_f32!(Bf16, F16);
+half_for_f32!(Bf16, F16, Bf16Pairs);
 
 /// The integers of a register of f32, and what 16 bits for each lane of it are in memory.
 pub type WordsOf<S> = <<S as Simd>::F32 as Single>::Words;
@@ -237,15 +305,8 @@ pub type HalvesOf<S> = <WordsOf<S> as Words>::Halves;
 pub type BytesOf<S> = <WordsOf<S> as Words>::Bytes;
 
 const MAGNITUDE: u32 = 0x7fff_ffff;
-const INFINITY: u32 = f32::INFINITY.to_bits();
 /// The only NaN of what is split.
 const NAN: u32 = 0x7fc0_0000;
-
-/// `bits`, but `otherwise` where they are those of a NaN.
-#[inline(always)]
-fn unless_nan<V: Single>(isa: V::Isa, bits: V::Words, usual: V::Words, nan: V::Words) -> V::Words {
-    bits.and(word(isa, MAGNITUDE)).if_above(word(isa, INFINITY), nan, usual)
-}
 
 impl Half for Bf16 {
     #[inline(always)]
@@ -254,18 +315,102 @@ impl Half for Bf16 {
     }
     #[inline(always)]
     fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
-        let bits = value.to_words();
-        let odd = bits.shr(16).and(word(isa, 1));
-        let rounded = bits.add(word(isa, 0x7fff)).add(odd);
-        // Quiet, so that the upper half alone is a NaN too.
-        unless_nan::<V>(isa, bits, rounded, bits.or(word(isa, 0x0040_0000))).shr(16)
+        upper_half_nearest(isa, value).shr(16)
     }
     #[inline(always)]
     fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
-        let bits = value.to_words();
-        let quiet = bits.or(word(isa, 0x0040_0000));
-        unless_nan::<V>(isa, bits, bits.add(draws), quiet).shr(16)
+        upper_half_stochastic(isa, value, draws).shr(16)
     }
+}
+
+/// The nearest bf16 in the upper halves. (The lower ones are not specified.)
+#[inline(always)]
+fn upper_half_nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
+    let bits = value.to_words();
+    let odd = bits.shr(16).and(word(isa, 1));
+    let rounded = bits.add(word(isa, 0x7fff)).add(odd);
+    // Quiet, so that the upper half alone is a NaN too.
+    value.unless_nan(rounded, bits.or(word(isa, 0x0040_0000)))
+}
+
+/// One of the two next bf16, by draws below 2^16, in the upper halves.
+#[inline(always)]
+fn upper_half_stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
+    let bits = value.to_words();
+    value.unless_nan(bits.add(draws), bits.or(word(isa, 0x0040_0000)))
+}
+
+/// The words that take the upper halves of `low` as their lower ones, and those of `high` as they are.
+#[inline(always)]
+fn pair<W: Words>(isa: W::Isa, low: W, high: W) -> W {
+    low.shr(16).or(high.and(word(isa, 0xffff_0000)))
+}
+
+impl Half for Bf16Pairs {
+    #[inline(always)]
+    fn widen<V: Single>(isa: V::Isa, halves: V::Words) -> V {
+        <Bf16 as Half>::widen(isa, halves)
+    }
+    #[inline(always)]
+    fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
+        Bf16::nearest(isa, value)
+    }
+    #[inline(always)]
+    fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
+        Bf16::stochastic(isa, value, draws)
+    }
+
+    #[inline(always)]
+    fn widen_row<S: Simd, const N: usize>(isa: S, row: &[HalvesOf<S>; N]) -> [S::F32; N] {
+        if !N.is_multiple_of(2) {
+            return Bf16::widen_row(isa, row);
+        }
+        let mut registers = [S::F32::splat(isa, 0.0); N];
+        for ([low, high], lanes) in pairs_mut(&mut registers).iter_mut().zip(row.as_chunks().0) {
+            let words = WordsOf::<S>::load_pair(isa, lanes);
+            *low = S::F32::from_words(words.shl(16));
+            *high = S::F32::from_words(words.and(word(isa, 0xffff_0000)));
+        }
+        registers
+    }
+    #[inline(always)]
+    fn nearest_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        row: &mut [HalvesOf<S>; N],
+    ) {
+        if !N.is_multiple_of(2) {
+            return Bf16::nearest_row(isa, registers, row);
+        }
+        for ([low, high], lanes) in registers.as_chunks().0.iter().zip(pairs_mut(row)) {
+            let (low, high) = (upper_half_nearest(isa, *low), upper_half_nearest(isa, *high));
+            pair(isa, low, high).store_pair(lanes);
+        }
+    }
+    #[inline(always)]
+    fn stochastic_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        row: &mut [HalvesOf<S>; N],
+        draws: &[HalvesOf<S>; N],
+    ) {
+        if !N.is_multiple_of(2) {
+            return Bf16::stochastic_row(isa, registers, row, draws);
+        }
+        let registers = registers.as_chunks().0.iter();
+        for (([low, high], lanes), draws) in registers.zip(pairs_mut(row)).zip(draws.as_chunks().0)
+        {
+            let draws = WordsOf::<S>::load_pair(isa, draws);
+            let low = upper_half_stochastic(isa, *low, draws.and(word(isa, 0xffff)));
+            let high = upper_half_stochastic(isa, *high, draws.shr(16));
+            pair(isa, low, high).store_pair(lanes);
+        }
+    }
+}
+
+#[inline(always)]
+fn pairs_mut<T>(row: &mut [T]) -> &mut [[T; 2]] {
+    row.as_chunks_mut().0
 }
 
 impl Half for F16 {
@@ -295,7 +440,7 @@ impl Half for F16 {
         let finite = word::<V::Words>(isa, MIN_NORMAL).if_above(magnitude, subnormal, normal);
         let infinite = word(isa, TOO_LARGE - 1);
         let rounded = magnitude.if_above(infinite, word(isa, 0x7c00), finite);
-        unless_nan::<V>(isa, bits, rounded, word(isa, 0x7e00)).or(sign)
+        value.unless_nan(rounded, word(isa, 0x7e00)).or(sign)
     }
 }
 
@@ -309,6 +454,32 @@ pub trait Split: Send + Sync + 'static {
     fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &Self::Lanes<S>) -> S::F32;
     /// Takes them apart.
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut Self::Lanes<S>);
+
+    /// Puts a row of registers together.
+    #[inline(always)]
+    fn load_row<S: Simd, const N: usize>(
+        isa: S,
+        high: &[HalvesOf<S>; N],
+        low: &[Self::Lanes<S>; N],
+    ) -> [S::F32; N] {
+        let mut registers = [S::F32::splat(isa, 0.0); N];
+        for ((register, high), low) in registers.iter_mut().zip(high).zip(low) {
+            *register = Self::load(isa, high, low);
+        }
+        registers
+    }
+    /// Takes a row of registers apart.
+    #[inline(always)]
+    fn store_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        high: &mut [HalvesOf<S>; N],
+        low: &mut [Self::Lanes<S>; N],
+    ) {
+        for ((register, high), low) in registers.into_iter().zip(high).zip(low) {
+            Self::store(isa, register, high, low);
+        }
+    }
 }
 
 /// With 16 bits: nothing is lost but what NaN it is.
@@ -329,11 +500,75 @@ impl Split for Split16 {
     }
     #[inline(always)]
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut HalvesOf<S>) {
-        let bits = value.to_words();
-        let bits = unless_nan::<S::F32>(isa, bits, bits, word(isa, NAN));
+        let bits = canonical(isa, value);
         bits.add(word(isa, 0x8000)).shr(16).store_halves(high);
         bits.store_halves(low);
     }
+}
+
+/// [`Split16`] in pairs, as [`Bf16Pairs`].
+pub struct Split16Pairs;
+
+impl Split for Split16Pairs {
+    type Memory = u16;
+    type Lanes<S: Simd> = HalvesOf<S>;
+
+    #[inline(always)]
+    fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &HalvesOf<S>) -> S::F32 {
+        Split16::load(isa, high, low)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut HalvesOf<S>) {
+        Split16::store(isa, value, high, low);
+    }
+
+    #[inline(always)]
+    fn load_row<S: Simd, const N: usize>(
+        isa: S,
+        high: &[HalvesOf<S>; N],
+        low: &[HalvesOf<S>; N],
+    ) -> [S::F32; N] {
+        if !N.is_multiple_of(2) {
+            return Split16::load_row(isa, high, low);
+        }
+        let sign = word::<WordsOf<S>>(isa, 0x8000);
+        let mut registers = [S::F32::splat(isa, 0.0); N];
+        let lanes = high.as_chunks().0.iter().zip(low.as_chunks().0);
+        for ([first, second], (high, low)) in pairs_mut(&mut registers).iter_mut().zip(lanes) {
+            let high = WordsOf::<S>::load_pair(isa, high);
+            let low = WordsOf::<S>::load_pair(isa, low);
+            // From 16 bits to an integer with a sign: as if 0x8000 more, less as much.
+            let low_of_first = low.add(sign).and(word(isa, 0xffff)).sub(sign);
+            let low_of_second = low.shr(16).add(sign).and(word(isa, 0xffff)).sub(sign);
+            *first = S::F32::from_words(high.shl(16).add(low_of_first));
+            *second = S::F32::from_words(high.and(word(isa, 0xffff_0000)).add(low_of_second));
+        }
+        registers
+    }
+    #[inline(always)]
+    fn store_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        high: &mut [HalvesOf<S>; N],
+        low: &mut [HalvesOf<S>; N],
+    ) {
+        if !N.is_multiple_of(2) {
+            return Split16::store_row(isa, registers, high, low);
+        }
+        let half = word::<WordsOf<S>>(isa, 0x8000);
+        let lanes = pairs_mut(high).iter_mut().zip(pairs_mut(low));
+        for ([first, second], (high, low)) in registers.as_chunks().0.iter().zip(lanes) {
+            let [first, second] = [canonical(isa, *first), canonical(isa, *second)];
+            pair(isa, first.add(half), second.add(half)).store_pair(high);
+            first.and(word(isa, 0xffff)).or(second.shl(16)).store_pair(low);
+        }
+    }
+}
+
+/// The bits, those of one NaN for all.
+#[inline(always)]
+fn canonical<V: Single>(isa: V::Isa, value: V) -> V::Words {
+    value.unless_nan(value.to_words(), word(isa, NAN))
 }
 
 /// With 8 bits: the f32 is rounded to its upper 24 bits.
@@ -355,7 +590,7 @@ impl Split for Split8 {
         let bits = value.to_words();
         let odd = bits.shr(8).and(word(isa, 1));
         let upper = bits.add(word(isa, 0x7f)).add(odd);
-        let upper = unless_nan::<S::F32>(isa, bits, upper, word(isa, NAN)).shr(8);
+        let upper = value.unless_nan(upper, word(isa, NAN)).shr(8);
         upper.add(word(isa, 0x80)).shr(8).store_halves(high);
         upper.store_bytes(low);
     }

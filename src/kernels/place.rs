@@ -1,7 +1,7 @@
 //! The memory that operations read and write, as registers: slices, or several that make up one.
 
 use crate::format::{Format, MemoryOf, Number};
-use crate::simd::{Lanes, Simd, Streaming, Vector, prefetch};
+use crate::simd::{Lanes, Simd, Streaming, prefetch};
 
 /// Elements of one tensor in memory, that registers are read from.
 pub(crate) trait Source: Sized {
@@ -20,6 +20,8 @@ pub(crate) trait Place: Sized {
     type Compute: Number;
     /// All that fill rows of `N` registers of `S`.
     type Rows<S: Simd, const N: usize>: Store<Self::Compute, S, N, Rest = Self>;
+    /// Whether storing takes so much work that roots are better left to the square-root unit.
+    const BUSY: bool;
 
     /// How many elements there are.
     fn len(&self) -> usize;
@@ -82,6 +84,7 @@ impl<'a, C: Number, M: Format<C>> Source for Values<'a, C, M> {
 impl<'a, C: Number, M: Format<C>> Place for ValuesMut<'a, C, M> {
     type Compute = C;
     type Rows<S: Simd, const N: usize> = RowsMut<'a, C, M, S, N>;
+    const BUSY: bool = size_of::<M::Memory>() < size_of::<C>();
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -104,7 +107,7 @@ where
 
     #[inline(always)]
     fn load(&mut self, isa: S, row: usize) -> Row<C, S, N> {
-        load::<C, M, S, N>(isa, &self.rows[row])
+        M::load_row(isa, &self.rows[row])
     }
     #[inline(always)]
     fn prefetch(&self, row: usize, ahead: usize) {
@@ -126,7 +129,7 @@ where
 
     #[inline(always)]
     fn load(&mut self, isa: S, row: usize) -> Row<C, S, N> {
-        load::<C, M, S, N>(isa, &self.rows[row])
+        M::load_row(isa, &self.rows[row])
     }
     #[inline(always)]
     fn prefetch(&self, row: usize, ahead: usize) {
@@ -145,23 +148,8 @@ impl<C: Number, M: Format<C>, S: Simd, const N: usize> Store<C, S, N> for RowsMu
     }
     #[inline(always)]
     fn store(&mut self, isa: S, row: usize, new: Row<C, S, N>, streaming: Option<&Streaming>) {
-        for (new, lanes) in new.into_iter().zip(&mut self.rows[row]) {
-            M::store(isa, new, lanes, streaming);
-        }
+        M::store_row(isa, new, &mut self.rows[row], streaming);
     }
-}
-
-/// The registers of a row in memory.
-#[inline(always)]
-pub(super) fn load<C: Number, M: Format<C>, S: Simd, const N: usize>(
-    isa: S,
-    row: &[LanesOf<M, C, S>; N],
-) -> Row<C, S, N> {
-    let mut registers = [C::Vector::<S>::splat(isa, C::default()); N];
-    for (register, lanes) in registers.iter_mut().zip(row) {
-        *register = M::load(isa, lanes);
-    }
-    registers
 }
 
 /// Rows of `N` registers, and the elements that are left.

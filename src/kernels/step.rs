@@ -3,10 +3,11 @@
 use super::block::Block;
 use super::place::{Place, Source, Values, ValuesMut, take_front};
 use super::stored::{
-    AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, Stochastic, WithCopy,
+    AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, PairedParameters,
+    Stochastic, WithCopy,
 };
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
-use crate::float::Bf16;
+use crate::float::{Bf16, Bf16Pairs};
 use crate::format::Number;
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
@@ -191,6 +192,9 @@ impl Stepped for f32 {
                 let states = [ValuesMut::<f32, Bf16>(m)];
                 return run(isa, how, in_f32_mut(x), states, in_f32(g));
             }
+            (Parameters::Bf16(x), Gradient::Bf16(g), momentum) if in_pairs(&momentum, &storage) => {
+                return step_in_pairs(isa, how, (x, storage), g, momentum);
+            }
             other => other,
         };
         let (buffer, block) = (&mut DrawBuffer::new(), &mut [0.0; INT8_BLOCK]);
@@ -209,6 +213,62 @@ impl Stepped for f32 {
 }
 
 const NO_STATE: [ValuesMut<'static, f32, f32>; 0] = [];
+
+/// Whether all memory of a step on bf16 by bf16 may be read in pairs.
+const fn in_pairs(momentum: &MomentumMut<'_, f32>, storage: &StorageMut<'_>) -> bool {
+    matches!(momentum, MomentumMut::None | MomentumMut::Bf16(_))
+        && matches!(
+            storage,
+            StorageMut::Nearest | StorageMut::Stochastic(_) | StorageMut::Split16(_)
+        )
+}
+
+#[inline(always)]
+fn step_in_pairs<S: Simd>(
+    isa: S,
+    how: (Step<f32>, WorkingSet),
+    (x, storage): (&mut [u16], StorageMut<'_>),
+    g: &[u16],
+    momentum: MomentumMut<'_, f32>,
+) {
+    let buffer = &mut DrawBuffer::new();
+    let input = Values::<f32, Bf16Pairs>(g);
+    let output = match storage {
+        StorageMut::Stochastic(draws) => {
+            PairedParameters::Stochastic(Stochastic::new(x, draws, buffer))
+        }
+        StorageMut::Split16(low) => {
+            let low = bytemuck::cast_slice_mut(low);
+            PairedParameters::Split16(InParts { high: x, low })
+        }
+        _ => {
+            return with_momentum_in_pairs(
+                isa,
+                how,
+                ValuesMut::<f32, Bf16Pairs>(x),
+                input,
+                momentum,
+            );
+        }
+    };
+    with_momentum_in_pairs(isa, how, output, input, momentum);
+}
+
+#[inline(always)]
+fn with_momentum_in_pairs<S: Simd>(
+    isa: S,
+    how: (Step<f32>, WorkingSet),
+    output: impl Place<Compute = f32>,
+    input: Values<'_, f32, Bf16Pairs>,
+    momentum: MomentumMut<'_, f32>,
+) {
+    match momentum {
+        MomentumMut::Bf16(m) => {
+            run(isa, how, output, [ValuesMut::<f32, Bf16Pairs>(m)], input);
+        }
+        _ => run(isa, how, output, NO_STATE, input),
+    }
+}
 
 #[inline(always)]
 const fn in_f32(slice: &[f32]) -> Values<'_, f32, f32> {

@@ -1,10 +1,12 @@
 //! Memory that is more than a slice of numbers: parameters that are rounded at random or kept in two parts,
 //! momentum in blocks.
 
-use super::place::{Load, Place, Row, RowsMut, Source, Store, Values, ValuesMut, rows_mut};
+use super::place::{Load, Place, Row, RowsMut, Source, Store, Values, ValuesMut, rows, rows_mut};
 use crate::draws::{self, Draws};
-use crate::float::{Bf16, F16};
-use crate::format::{BytesOf, Format, Half, HalvesOf, Number, Split, Split8, Split16, WordsOf};
+use crate::float::{Bf16, Bf16Pairs, F16};
+use crate::format::{
+    BytesOf, Format, Half, HalvesOf, Number, Split, Split8, Split16, Split16Pairs, WordsOf,
+};
 use crate::simd::{Lanes, Simd, Single, Streaming, Vector, Words, prefetch, word};
 use crate::step::INT8_BLOCK;
 use std::marker::PhantomData;
@@ -18,44 +20,45 @@ pub(super) struct Stochastic<'a, H> {
     half: PhantomData<H>,
 }
 
-/// The draws of the group that was asked for last.
+/// The draws of the group that was asked for last, and those of a row that lies in two groups.
 pub(super) struct DrawBuffer {
     group: Option<u64>,
-    words: draws::Group,
+    draws: [u16; draws::GROUP],
+    row: [u16; draws::GROUP],
 }
 
 impl DrawBuffer {
     pub(super) const fn new() -> Self {
-        Self { group: None, words: [0; _] }
+        Self { group: None, draws: [0; _], row: [0; _] }
     }
 
     #[inline(always)]
-    fn group_of(&mut self, draws: Draws, index: u64) -> &draws::Group {
+    fn group_of(&mut self, draws: Draws, index: u64) -> &[u16; draws::GROUP] {
         let group = index / draws::GROUP as u64;
         if self.group != Some(group) {
-            *self = Self { group: Some(group), words: draws::group(draws, group) };
+            (self.group, self.draws) = (Some(group), draws::group(draws, group));
         }
-        &self.words
+        &self.draws
     }
 
-    /// The draws of a register that begins with the element `index`.
+    /// The draws of `length` elements, no more than a group, from `index` on.
     #[inline(always)]
-    fn register<S: Simd>(&mut self, isa: S, draws: Draws, index: u64) -> WordsOf<S> {
-        let length = WordLanesOf::<S>::LENGTH;
-        if index.is_multiple_of(length as u64) {
-            let (place, shift) = draws::place(index);
-            let lanes =
-                &WordLanesOf::<S>::chunks(&self.group_of(draws, index)[place..][..length]).0[0];
-            let mask = word(isa, 0xffff);
-            return WordsOf::<S>::load(isa, lanes).shr(shift).and(mask);
+    fn row(&mut self, draws: Draws, index: u64, length: usize) -> &[u16] {
+        let start = place_in_group(index);
+        if start + length <= draws::GROUP {
+            return &self.group_of(draws, index)[start..][..length];
         }
-        let mut words = [0; 16];
-        for (word, index) in words[..length].iter_mut().zip(index..) {
-            let (place, shift) = draws::place(index);
-            *word = self.group_of(draws, index)[place] >> shift & 0xffff;
+        for (i, index) in (index..index + length as u64).enumerate() {
+            self.row[i] = self.group_of(draws, index)[place_in_group(index)];
         }
-        WordsOf::<S>::load(isa, &WordLanesOf::<S>::chunks(&words[..length]).0[0])
+        &self.row[..length]
     }
+}
+
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "it is below the length of a group")]
+const fn place_in_group(index: u64) -> usize {
+    (index % draws::GROUP as u64) as usize
 }
 
 impl<'a, H: Half> Stochastic<'a, H> {
@@ -76,6 +79,7 @@ pub(super) struct StochasticRows<'a, H, S: Simd, const N: usize> {
 impl<'a, H: Half> Place for Stochastic<'a, H> {
     type Compute = f32;
     type Rows<S: Simd, const N: usize> = StochasticRows<'a, H, S, N>;
+    const BUSY: bool = true;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -93,11 +97,7 @@ impl<'a, H: Half, S: Simd, const N: usize> Load<f32, S, N> for StochasticRows<'a
 
     #[inline(always)]
     fn load(&mut self, isa: S, row: usize) -> Row<f32, S, N> {
-        let mut registers = [S::F32::splat(isa, 0.0); N];
-        for (register, halves) in registers.iter_mut().zip(&self.rows[row]) {
-            *register = H::widen(isa, WordsOf::<S>::load_halves(isa, halves));
-        }
-        registers
+        H::widen_row(isa, &self.rows[row])
     }
     #[inline(always)]
     fn prefetch(&self, row: usize, ahead: usize) {
@@ -117,14 +117,11 @@ impl<H: Half, S: Simd, const N: usize> Store<f32, S, N> for StochasticRows<'_, H
     }
     #[inline(always)]
     fn store(&mut self, isa: S, row: usize, new: Row<f32, S, N>, _: Option<&Streaming>) {
-        let length = HalvesOf::<S>::LENGTH;
+        let length = N * HalvesOf::<S>::LENGTH;
         let Stochastic { draws, buffer, .. } = &mut self.rest;
-        let mut index = draws.skip(row * N * length).start();
-        for (new, lanes) in new.into_iter().zip(&mut self.rows[row]) {
-            let drawn = buffer.register(isa, *draws, index);
-            H::stochastic(isa, new, drawn).store_halves(lanes);
-            index = index.wrapping_add(length as u64);
-        }
+        let drawn = buffer.row(*draws, draws.skip(row * length).start(), length);
+        let drawn = &rows::<_, HalvesOf<S>, N>(drawn).0[0];
+        H::stochastic_row(isa, new, &mut self.rows[row], drawn);
     }
 }
 
@@ -144,6 +141,7 @@ pub(super) struct PartRows<'a, P: Split, S: Simd, const N: usize> {
 impl<'a, P: Split> Place for InParts<'a, P> {
     type Compute = f32;
     type Rows<S: Simd, const N: usize> = PartRows<'a, P, S, N>;
+    const BUSY: bool = true;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -162,12 +160,7 @@ impl<'a, P: Split, S: Simd, const N: usize> Load<f32, S, N> for PartRows<'a, P, 
 
     #[inline(always)]
     fn load(&mut self, isa: S, row: usize) -> Row<f32, S, N> {
-        let mut registers = [S::F32::splat(isa, 0.0); N];
-        let lanes = self.high[row].iter().zip(&self.low[row]);
-        for (register, (high, low)) in registers.iter_mut().zip(lanes) {
-            *register = P::load(isa, high, low);
-        }
-        registers
+        P::load_row(isa, &self.high[row], &self.low[row])
     }
     #[inline(always)]
     fn prefetch(&self, row: usize, ahead: usize) {
@@ -187,10 +180,7 @@ impl<P: Split, S: Simd, const N: usize> Store<f32, S, N> for PartRows<'_, P, S, 
     }
     #[inline(always)]
     fn store(&mut self, isa: S, row: usize, new: Row<f32, S, N>, _: Option<&Streaming>) {
-        let lanes = self.high[row].iter_mut().zip(&mut self.low[row]);
-        for (new, (high, low)) in new.into_iter().zip(lanes) {
-            P::store(isa, new, high, low);
-        }
+        P::store_row(isa, new, &mut self.high[row], &mut self.low[row]);
     }
 }
 
@@ -210,6 +200,7 @@ pub(super) struct CopyRows<'a, H: Format<f32>, S: Simd, const N: usize> {
 impl<'a, H: Half> Place for WithCopy<'a, H> {
     type Compute = f32;
     type Rows<S: Simd, const N: usize> = CopyRows<'a, H, S, N>;
+    const BUSY: bool = true;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -351,6 +342,7 @@ where
 {
     type Compute = C;
     type Rows<S: Simd, const N: usize> = Int8Rows<'a, C>;
+    const BUSY: bool = true;
 
     #[inline(always)]
     fn len(&self) -> usize {
@@ -486,6 +478,7 @@ macro_rules! one_of {
         impl<'a> Place for $name<'a> {
             type Compute = $compute;
             type Rows<S: Simd, const N: usize> = $rows<'a, S, N>;
+            const BUSY: bool = true;
 
             #[inline(always)]
             fn len(&self) -> usize {
@@ -544,6 +537,13 @@ one_of! {
     Split8(InParts<'a, Split8>),
     Bf16Copy(WithCopy<'a, Bf16>),
     F16Copy(WithCopy<'a, F16>)
+}
+
+one_of! {
+    /// Parameters in pairs that are not rounded to the nearest.
+    PairedParameters, PairedParametersRows: Place of f32;
+    Stochastic(Stochastic<'a, Bf16Pairs>),
+    Split16(InParts<'a, Split16Pairs>)
 }
 
 one_of! {

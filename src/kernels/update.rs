@@ -239,7 +239,7 @@ where
 
     #[inline(always)]
     fn blocks<S: Simd, const PREFETCH: bool>(self, isa: S, streaming: Option<&Streaming>) -> Self {
-        let refined = match (O::ROOT, PREFETCH && streaming.is_none()) {
+        let refined = match (O::ROOT && !W::BUSY, PREFETCH && streaming.is_none()) {
             (false, _) => 0,
             (true, false) => C::Vector::<S>::refined_of_four(isa),
             (true, true) => C::Vector::<S>::REFINED_OF_FOUR_FAR,

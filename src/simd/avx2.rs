@@ -96,6 +96,14 @@ impl Single for F32x8 {
         U32x8(avx2!(self, (value: __m256 = self.0) -> __m256i { _mm256_cvttps_epi32(value) }))
     }
     #[inline(always)]
+    fn unless_nan(self, usual: U32x8, nan: U32x8) -> U32x8 {
+        U32x8(
+            avx2!(self, (value: __m256 = self.0, usual: __m256i = usual.0, nan: __m256i = nan.0) -> __m256i {
+                _mm256_blendv_epi8(usual, nan, _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(value, value)))
+            }),
+        )
+    }
+    #[inline(always)]
     fn from_f16(_: Avx2, halves: U32x8) -> Self {
         Self(avx2!(halves, (words: __m256i = halves.0) -> __m256 {
             let packed = _mm256_packus_epi32(words, words);
@@ -166,8 +174,16 @@ impl Words for U32x8 {
         }))
     }
     #[inline(always)]
+    fn load_pair(_: Avx2, lanes: &[Self::Halves; 2]) -> Self {
+        Self(reinterpret!(*lanes, [[u16; 8]; 2] => __m256i))
+    }
+    #[inline(always)]
     fn store(self, lanes: &mut Self::Lanes) {
         *lanes = reinterpret!(self.0, __m256i => [u32; 8]);
+    }
+    #[inline(always)]
+    fn store_pair(self, lanes: &mut [Self::Halves; 2]) {
+        *lanes = reinterpret!(self.0, __m256i => [[u16; 8]; 2]);
     }
     #[inline(always)]
     fn store_halves(self, lanes: &mut Self::Halves) {

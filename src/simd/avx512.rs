@@ -185,6 +185,14 @@ impl Single for F32x16 {
         U32x16(avx512!(self, (value: __m512 = self.0) -> __m512i { _mm512_cvttps_epi32(value) }))
     }
     #[inline(always)]
+    fn unless_nan(self, usual: U32x16, nan: U32x16) -> U32x16 {
+        U32x16(
+            avx512!(self, (value: __m512 = self.0, usual: __m512i = usual.0, nan: __m512i = nan.0) -> __m512i {
+                _mm512_mask_blend_epi32(_mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value), usual, nan)
+            }),
+        )
+    }
+    #[inline(always)]
     fn from_f16(_: Avx512, halves: U32x16) -> Self {
         Self(avx512!(halves, (words: __m512i = halves.0) -> __m512 {
             let lower = _mm512_cvtepi32_epi16(words);
@@ -256,8 +264,16 @@ impl Words for U32x16 {
         }))
     }
     #[inline(always)]
+    fn load_pair(_: Avx512, lanes: &[Self::Halves; 2]) -> Self {
+        Self(reinterpret!(*lanes, [[u16; 16]; 2] => __m512i))
+    }
+    #[inline(always)]
     fn store(self, lanes: &mut Self::Lanes) {
         *lanes = reinterpret!(self.0, __m512i => [u32; 16]);
+    }
+    #[inline(always)]
+    fn store_pair(self, lanes: &mut [Self::Halves; 2]) {
+        *lanes = reinterpret!(self.0, __m512i => [[u16; 16]; 2]);
     }
     #[inline(always)]
     fn store_halves(self, lanes: &mut Self::Halves) {

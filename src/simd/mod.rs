@@ -32,7 +32,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod token;
 
-use crate::float::{Bf16, F16, Narrow};
+use crate::float::{Bf16, Bf16Pairs, F16, Narrow};
 #[cfg(test)]
 #[allow(unused_imports, reason = "for the tests of threads, where there are threads")]
 pub use environment::foreign;
@@ -47,7 +47,11 @@ pub trait Simd: Copy + Send + Sync {
     /// Its register of f32.
     type F32: Single<Isa = Self>;
     /// Its register of f64.
-    type F64: Vector<Element = f64, Isa = Self> + Memory<f32> + Memory<Bf16> + Memory<F16>;
+    type F64: Vector<Element = f64, Isa = Self>
+        + Memory<f32>
+        + Memory<Bf16>
+        + Memory<Bf16Pairs>
+        + Memory<F16>;
 
     /// Runs `kernel`, compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K);
@@ -138,6 +142,8 @@ pub trait Single: Vector<Element = f32, Lanes: 'static> {
     fn from_words(words: Self::Words) -> Self;
     /// The integers next to numbers of 0 or more and below 2^31, toward 0; anything of others.
     fn truncate(self) -> Self::Words;
+    /// `usual`, but `nan` where this is NaN.
+    fn unless_nan(self, usual: Self::Words, nan: Self::Words) -> Self::Words;
     /// The numbers of f16, from the lower halves; the upper ones are 0.
     #[inline(always)]
     fn from_f16(isa: Self::Isa, halves: Self::Words) -> Self {
@@ -165,10 +171,14 @@ pub trait Words: Copy {
     fn load(isa: Self::Isa, lanes: &Self::Lanes) -> Self;
     fn load_halves(isa: Self::Isa, lanes: &Self::Halves) -> Self;
     fn load_bytes(isa: Self::Isa, lanes: &Self::Bytes) -> Self;
+    /// Reads two u16 into each lane; where which of them is depends on the byte order of the machine.
+    fn load_pair(isa: Self::Isa, lanes: &[Self::Halves; 2]) -> Self;
     /// Writes a register to memory of any alignment; to u16 and u8, the lower bits.
     fn store(self, lanes: &mut Self::Lanes);
     fn store_halves(self, lanes: &mut Self::Halves);
     fn store_bytes(self, lanes: &mut Self::Bytes);
+    /// Writes what [`load_pair`](Self::load_pair) reads.
+    fn store_pair(self, lanes: &mut [Self::Halves; 2]);
 
     /// `self + other`, wrapping.
     fn add(self, other: Self) -> Self;

@@ -114,6 +114,10 @@ impl Single for f32x4 {
     fn truncate(self) -> u32x4 {
         u32x4::new(self.fast_trunc_int().to_array().map(i32::cast_unsigned))
     }
+    #[inline(always)]
+    fn unless_nan(self, usual: u32x4, nan: u32x4) -> u32x4 {
+        self.simd_ne(self).to_words().select(nan, usual)
+    }
 }
 
 impl Words for u32x4 {
@@ -137,6 +141,14 @@ impl Words for u32x4 {
     #[inline(always)]
     fn load_bytes(_: Portable, lanes: &[u8; 4]) -> Self {
         Self::new(lanes.map(u32::from))
+    }
+    #[inline(always)]
+    fn load_pair(_: Portable, lanes: &[[u16; 4]; 2]) -> Self {
+        Self::new(bytemuck::cast(*lanes))
+    }
+    #[inline(always)]
+    fn store_pair(self, lanes: &mut [[u16; 4]; 2]) {
+        *lanes = bytemuck::cast(self.to_array());
     }
     #[inline(always)]
     fn store(self, lanes: &mut [u32; 4]) {

@@ -105,6 +105,10 @@ impl Single for Lane<f32> {
     fn truncate(self) -> Lane<u32> {
         Lane(self.0 as u32)
     }
+    #[inline(always)]
+    fn unless_nan(self, usual: Lane<u32>, nan: Lane<u32>) -> Lane<u32> {
+        if self.0.is_nan() { nan } else { usual }
+    }
 }
 
 impl Words for Lane<u32> {
@@ -128,6 +132,14 @@ impl Words for Lane<u32> {
     #[inline(always)]
     fn load_bytes(_: Scalar, &[lane]: &[u8; 1]) -> Self {
         Self(lane.into())
+    }
+    #[inline(always)]
+    fn load_pair(_: Scalar, lanes: &[[u16; 1]; 2]) -> Self {
+        Self(bytemuck::cast(*lanes))
+    }
+    #[inline(always)]
+    fn store_pair(self, lanes: &mut [[u16; 1]; 2]) {
+        *lanes = bytemuck::cast(self.0);
     }
     #[inline(always)]
     fn store(self, lanes: &mut [u32; 1]) {
