@@ -22,6 +22,8 @@ pub(crate) trait Place: Sized {
     type Rows<S: Simd, const N: usize>: Store<Self::Compute, S, N, Rest = Self>;
     /// Whether storing takes so much work that roots are better left to the square-root unit.
     const BUSY: bool;
+    /// Whether it is one of several kinds of memory, of which each row is asked.
+    const ANY: bool = false;
 
     /// How many elements there are.
     fn len(&self) -> usize;

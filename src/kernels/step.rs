@@ -3,7 +3,7 @@
 use super::block::Block;
 use super::place::{Place, Source, Values, ValuesMut, take_front};
 use super::stored::{
-    AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, PairedParameters,
+    Aligned, AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, PairedParameters,
     Stochastic, WithCopy,
 };
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
@@ -21,6 +21,7 @@ use std::marker::PhantomData;
 impl<C: Number> Operation<C, 0, 1> for Step<C> {
     const ROOT: bool = true;
     const IN_PLACE: bool = true;
+    const LONG: bool = true;
 
     #[inline(always)]
     fn apply<B: Block<C>>(self, x: B, []: [B; 0], [g]: [B; 1]) -> (B, [B; 0]) {
@@ -32,6 +33,7 @@ impl<C: Number> Operation<C, 0, 1> for Step<C> {
 impl<C: Number> Operation<C, 1, 1> for Step<C> {
     const ROOT: bool = true;
     const IN_PLACE: bool = true;
+    const LONG: bool = true;
 
     #[inline(always)]
     fn apply<B: Block<C>>(self, x: B, [m]: [B; 1], [g]: [B; 1]) -> (B, [B; 1]) {
@@ -167,7 +169,7 @@ impl Stepped for f64 {
                 run(isa, how, output, [ValuesMut::<f64, Bf16>(momentum)], input);
             }
             MomentumMut::Int8 { codes, scales } => {
-                let block = &mut [0.0; INT8_BLOCK];
+                let block = &mut Aligned([0.0; INT8_BLOCK]);
                 run(isa, how, output, [Int8::new(codes, scales, block)], input);
             }
         }
@@ -192,12 +194,17 @@ impl Stepped for f32 {
                 let states = [ValuesMut::<f32, Bf16>(m)];
                 return run(isa, how, in_f32_mut(x), states, in_f32(g));
             }
+            (Parameters::Full(x), Gradient::Full(g), MomentumMut::Int8 { codes, scales }) => {
+                let block = &mut Aligned([0.0; INT8_BLOCK]);
+                let states = [Int8::<f32>::new(codes, scales, block)];
+                return run(isa, how, in_f32_mut(x), states, in_f32(g));
+            }
             (Parameters::Bf16(x), Gradient::Bf16(g), momentum) if in_pairs(&momentum, &storage) => {
                 return step_in_pairs(isa, how, (x, storage), g, momentum);
             }
             other => other,
         };
-        let (buffer, block) = (&mut DrawBuffer::new(), &mut [0.0; INT8_BLOCK]);
+        let (buffer, block) = (&mut DrawBuffer::new(), &mut Aligned([0.0; INT8_BLOCK]));
         let output = any_parameters(x, storage, buffer);
         let input = any_gradient(g);
         let state = match momentum {

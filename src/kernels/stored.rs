@@ -20,25 +20,29 @@ pub(super) struct Stochastic<'a, H> {
     half: PhantomData<H>,
 }
 
+/// What is written and read in registers, aligned to them: none lies in two cache lines.
+#[repr(align(64))]
+pub(super) struct Aligned<T>(pub(super) T);
+
 /// The draws of the group that was asked for last, and those of a row that lies in two groups.
 pub(super) struct DrawBuffer {
     group: Option<u64>,
-    draws: [u16; draws::GROUP],
+    draws: Aligned<[u16; draws::GROUP]>,
     row: [u16; draws::GROUP],
 }
 
 impl DrawBuffer {
     pub(super) const fn new() -> Self {
-        Self { group: None, draws: [0; _], row: [0; _] }
+        Self { group: None, draws: Aligned([0; _]), row: [0; _] }
     }
 
     #[inline(always)]
     fn group_of(&mut self, draws: Draws, index: u64) -> &[u16; draws::GROUP] {
         let group = index / draws::GROUP as u64;
         if self.group != Some(group) {
-            (self.group, self.draws) = (Some(group), draws::group(draws, group));
+            (self.group, self.draws.0) = (Some(group), draws::group(draws, group));
         }
-        &self.draws
+        &self.draws.0
     }
 
     /// The draws of `length` elements, no more than a group, from `index` on.
@@ -258,7 +262,7 @@ pub(super) struct Int8<'a, C> {
 }
 
 /// An unpacked block; zeros behind its end.
-pub(super) type Int8Block = [f32; INT8_BLOCK];
+pub(super) type Int8Block = Aligned<[f32; INT8_BLOCK]>;
 
 pub(super) struct Int8Rows<'a, C> {
     int8: Int8<'a, C>,
@@ -282,20 +286,22 @@ impl<C> Int8<'_, C> {
     fn unpack<S: Simd>(&mut self, isa: S) {
         /// An integer of 23 bits or fewer has these bits as an f32, less what they are the bits of.
         const INTEGERS: f32 = 8_388_608.0;
-        let codes = &self.codes[self.done..];
+        let length = INT8_BLOCK.min(self.codes.len() - self.done);
         let mut padded = [0; INT8_BLOCK];
-        let codes = codes.first_chunk::<INT8_BLOCK>().unwrap_or_else(|| {
-            padded[..codes.len()].copy_from_slice(codes);
+        let codes = if length == INT8_BLOCK {
+            &self.codes[self.done..][..INT8_BLOCK]
+        } else {
+            padded[..length].copy_from_slice(&self.codes[self.done..]);
             &padded
-        });
+        };
         let unit = S::F32::splat(isa, self.scales[self.done / INT8_BLOCK] / 127.0);
         let offset = S::F32::splat(isa, INTEGERS + 128.0);
-        let registers = LanesOf::<S>::chunks_mut(self.block).0;
+        let registers = LanesOf::<S>::chunks_mut(&mut self.block.0).0;
         for (codes, register) in BytesOf::<S>::chunks(codes).0.iter().zip(registers) {
-            // From the range of an i8 to that of a u8.
-            let code = WordsOf::<S>::load_bytes(isa, codes).add(word(isa, 128)).and(word(isa, 255));
-            let code = S::F32::from_words(code.or(word(isa, INTEGERS.to_bits()))).sub(offset);
-            code.mul(unit).store(register);
+            // A code and 128 have the bits of the code as a u8, the uppermost turned around.
+            let integers = word(isa, INTEGERS.to_bits() | 128);
+            let code = WordsOf::<S>::load_bytes(isa, codes).xor(integers);
+            S::F32::from_words(code).sub(offset).mul(unit).store(register);
         }
     }
 
@@ -304,30 +310,31 @@ impl<C> Int8<'_, C> {
     fn pack<S: Simd>(&mut self, isa: S) {
         /// Where a float's last place is 1: adding it rounds to an integer, which is in the last byte.
         const INTEGERS: f32 = 1.5 * 8_388_608.0;
-        const LIMIT: u32 = 127.5_f32.to_bits();
         let start = (self.done - 1) / INT8_BLOCK * INT8_BLOCK;
         let used = self.done - start;
-        self.block[used..].fill(0.0);
-        let registers = LanesOf::<S>::chunks(self.block).0;
+        self.block.0[used..].fill(0.0);
+        let registers = LanesOf::<S>::chunks(&self.block.0).0;
         // The bits of magnitudes are in the order of the magnitudes, NaN above all.
-        let mut largest = word(isa, 0);
+        let mut largest = word::<WordsOf<S>>(isa, 0);
         for register in registers {
-            let magnitude = S::F32::load(isa, register).abs().to_words();
-            largest = magnitude.if_above(largest, magnitude, largest);
+            largest = largest.max(S::F32::load(isa, register).abs().to_words());
         }
         let mut lanes = [0; 16];
         largest.store(&mut WordLanesOf::<S>::chunks_mut(&mut lanes).0[0]);
         let scale = f32::from_bits(lanes.into_iter().fold(0, u32::max));
         self.scales[start / INT8_BLOCK] = scale;
+        if !scale.is_finite() {
+            // The others times 127 / infinity, and what is infinite or NaN: all are 0.
+            return self.codes[start..self.done].fill(0);
+        }
         let factor = S::F32::splat(isa, 127.0 / (scale + 1e-12));
         let integers = S::F32::splat(isa, INTEGERS);
         let mut codes = [0; INT8_BLOCK];
         let bytes = BytesOf::<S>::chunks_mut(&mut codes).0;
         for (register, bytes) in registers.iter().zip(bytes) {
+            // No magnitude is above the scale: none is above 127 but by rounding.
             let value = S::F32::load(isa, register).mul(factor);
-            let above = value.abs().to_words();
-            let value = above.if_above(word(isa, LIMIT - 1), word(isa, 0), value.to_words());
-            S::F32::from_words(value).add(integers).to_words().store_bytes(bytes);
+            value.add(integers).to_words().store_bytes(bytes);
         }
         self.codes[start..self.done].copy_from_slice(&codes[..used]);
     }
@@ -376,7 +383,7 @@ where
         if start == 0 {
             self.int8.unpack(isa);
         }
-        let elements = &self.int8.block[start..][..row_length::<C, S, N>()];
+        let elements = &self.int8.block.0[start..][..row_length::<C, S, N>()];
         let mut registers = [C::Vector::<S>::splat(isa, C::default()); N];
         let lanes = <f32 as Format<C>>::Lanes::<S>::chunks(elements).0;
         for (register, lanes) in registers.iter_mut().zip(lanes) {
@@ -405,7 +412,7 @@ where
     #[inline(always)]
     fn store(&mut self, isa: S, _: usize, new: Row<C, S, N>, _: Option<&Streaming>) {
         let (int8, length) = (&mut self.int8, row_length::<C, S, N>());
-        let elements = &mut int8.block[int8.done % INT8_BLOCK..][..length];
+        let elements = &mut int8.block.0[int8.done % INT8_BLOCK..][..length];
         let registers = <f32 as Format<C>>::Lanes::<S>::chunks_mut(elements).0;
         for (new, lanes) in new.into_iter().zip(registers) {
             <f32 as Format<C>>::store(isa, new, lanes, None);
@@ -479,6 +486,7 @@ macro_rules! one_of {
             type Compute = $compute;
             type Rows<S: Simd, const N: usize> = $rows<'a, S, N>;
             const BUSY: bool = true;
+            const ANY: bool = true;
 
             #[inline(always)]
             fn len(&self) -> usize {

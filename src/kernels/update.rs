@@ -27,6 +27,9 @@ pub(crate) trait Operation<C, const STATES: usize, const INPUTS: usize>:
 
     /// Whether `old` is read: whether the operation works in place.
     const IN_PLACE: bool;
+
+    /// Whether it is so long that it is compiled once for all working sets. It works in place.
+    const LONG: bool = false;
 }
 
 /// An operation and the memory it is applied to: what is written, as long as the states and the inputs.
@@ -83,13 +86,16 @@ where
     #[inline(always)]
     fn call<S: Simd>(self, isa: S) {
         let rest = match self.working_set {
-            WorkingSet::Near => self.whole_registers::<S, false, false>(isa),
+            working_set if O::LONG => {
+                self.whole_registers::<S>(isa, working_set != WorkingSet::Near, None)
+            }
+            WorkingSet::Near => self.whole_registers::<S>(isa, false, None),
             WorkingSet::Far | WorkingSet::Memory
                 if !O::IN_PLACE && streams::<S>(self.working_set) =>
             {
-                self.whole_registers::<S, true, true>(isa)
+                self.whole_registers::<S>(isa, true, Some(&Streaming::start()))
             }
-            WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S, true, false>(isa),
+            WorkingSet::Far | WorkingSet::Memory => self.whole_registers::<S>(isa, true, None),
         };
         rest.tail();
     }
@@ -226,27 +232,38 @@ where
     /// Updates fewer elements than a wide register has.
     #[inline(always)]
     pub(crate) fn tail(self) {
+        if W::ANY {
+            return self.elements();
+        }
         self.single_registers::<Portable>(Portable, None).single_registers::<Scalar>(Scalar, None);
+    }
+
+    /// One by one: another loop over registers would be compiled for every kind of memory.
+    #[inline(always)]
+    fn elements(self) {
+        let mut rows = self.rows::<Scalar, 1>();
+        for row in 0..rows.output.len() {
+            rows.update(Scalar, row, 0, None);
+        }
     }
 
     /// Updates the front of the memory in whole registers of `S`, and returns the rest.
     #[inline(always)]
-    fn whole_registers<S: Simd, const PREFETCH: bool, const STREAM: bool>(self, isa: S) -> Self {
-        let streaming = if STREAM { Some(Streaming::start()) } else { None };
-        let streaming = streaming.as_ref();
-        self.blocks::<S, PREFETCH>(isa, streaming).single_registers(isa, streaming)
+    fn whole_registers<S: Simd>(self, isa: S, far: bool, streaming: Option<&Streaming>) -> Self {
+        self.blocks(isa, far, streaming).single_registers(isa, streaming)
     }
 
     #[inline(always)]
-    fn blocks<S: Simd, const PREFETCH: bool>(self, isa: S, streaming: Option<&Streaming>) -> Self {
-        let refined = match (O::ROOT && !W::BUSY, PREFETCH && streaming.is_none()) {
+    fn blocks<S: Simd>(self, isa: S, far: bool, streaming: Option<&Streaming>) -> Self {
+        let refined = match (O::ROOT && !W::BUSY, far && streaming.is_none()) {
             (false, _) => 0,
             (true, false) => C::Vector::<S>::refined_of_four(isa),
             (true, true) => C::Vector::<S>::REFINED_OF_FOUR_FAR,
         };
+        let prefetches = far && O::ROOT && isa.prefetches();
         let mut rows = self.rows::<S, BLOCK>();
         for row in 0..rows.output.len() {
-            if PREFETCH && O::ROOT && isa.prefetches() {
+            if prefetches {
                 rows.prefetch(row, PREFETCH_AHEAD_BYTES);
             }
             rows.update(isa, row, refined, streaming);

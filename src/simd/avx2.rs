@@ -136,6 +136,8 @@ impl Words for U32x8 {
         sub(a, b) { _mm256_sub_epi32(a, b) }
         and(a, b) { _mm256_and_si256(a, b) }
         or(a, b) { _mm256_or_si256(a, b) }
+        xor(a, b) { _mm256_xor_si256(a, b) }
+        max(a, b) { _mm256_max_epu32(a, b) }
         if_above(value, than, a, b) {
             _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi32(value, than))
         }

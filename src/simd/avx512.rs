@@ -224,6 +224,8 @@ impl Words for U32x16 {
         sub(a, b) { _mm512_sub_epi32(a, b) }
         and(a, b) { _mm512_and_si512(a, b) }
         or(a, b) { _mm512_or_si512(a, b) }
+        xor(a, b) { _mm512_xor_si512(a, b) }
+        max(a, b) { _mm512_max_epu32(a, b) }
         if_above(value, than, a, b) {
             _mm512_mask_blend_epi32(_mm512_cmpgt_epi32_mask(value, than), b, a)
         }

@@ -188,6 +188,10 @@ pub trait Words: Copy {
     fn and(self, other: Self) -> Self;
     /// `self | other`
     fn or(self, other: Self) -> Self;
+    /// `self ^ other`
+    fn xor(self, other: Self) -> Self;
+    /// The larger one.
+    fn max(self, other: Self) -> Self;
     /// `self << bits`, of less than 32.
     fn shl(self, bits: u32) -> Self;
     /// `self >> bits`, of less than 32.

@@ -179,6 +179,14 @@ impl Words for u32x4 {
         self | other
     }
     #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        self ^ other
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self::max(self, other)
+    }
+    #[inline(always)]
     fn shl(self, bits: u32) -> Self {
         self << bits
     }

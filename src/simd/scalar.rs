@@ -170,6 +170,14 @@ impl Words for Lane<u32> {
         Self(self.0 | other.0)
     }
     #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(self.0.max(other.0))
+    }
+    #[inline(always)]
     fn shl(self, bits: u32) -> Self {
         Self(self.0 << bits)
     }
