@@ -1,12 +1,13 @@
 //! Threads change nothing: the same bits for any number of them, in the caller's own pool.
 
 use crate::own_process::in_own_process;
-use crate::support::{Operation, TestElement, check, long_length, random_values};
+use crate::support::{Operation, TestFormat, check, long_length, random_values, some_rate};
+use half::{bf16, f16};
 use rayon::ThreadPoolBuilder;
 use rootstep::{Executor, Level};
 
-fn same_bits_for_any_number_of_threads<T: TestElement>() {
-    let rate = T::from_random(0x3fb9_9999_9999_999a);
+fn same_bits_for_any_number_of_threads<T: TestFormat>() {
+    let rate = some_rate::<T::Compute>();
     for threads in [1, 2, 3, 8] {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for &level in Level::available() {
@@ -29,6 +30,16 @@ fn same_bits_for_any_number_of_threads_f32() {
 #[test]
 fn same_bits_for_any_number_of_threads_f64() {
     same_bits_for_any_number_of_threads::<f64>();
+}
+
+#[test]
+fn same_bits_for_any_number_of_threads_bf16() {
+    same_bits_for_any_number_of_threads::<bf16>();
+}
+
+#[test]
+fn same_bits_for_any_number_of_threads_f16() {
+    same_bits_for_any_number_of_threads::<f16>();
 }
 
 /// A call inside `pool.install` starts nothing in the global pool, and works from within a task. A serial
