@@ -51,7 +51,8 @@ impl DrawBuffer {
             return WordsOf::<S>::load(isa, lanes).shr(shift).and(mask);
         }
         let mut words = [0; 16];
-        for (word, index) in words[..length].iter_mut().zip(index..) {
+        for (i, word) in words[..length].iter_mut().enumerate() {
+            let index = index.wrapping_add(i as u64);
             let (place, shift) = draws::place(index);
             *word = self.group_of(draws, index)[place] >> shift & 0xffff;
         }

@@ -571,9 +571,7 @@ fn small_steps_are_not_lost_on_average() {
         let mut tensor =
             Tensor::of(step, ("bf16", storage), &vec![1.0; LENGTH], gradient, "None", place);
         for t in 0..64 {
-            if let Storage::Stochastic(place) = &mut tensor.storage {
-                place.step = t;
-            }
+            tensor.draw_from(Place { step: t, ..place });
             step_all(Executor::default(), std::slice::from_mut(&mut tensor));
         }
         (0..LENGTH).map(|i| f64::from(tensor.read(i))).sum::<f64>() / LENGTH as f64

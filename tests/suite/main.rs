@@ -43,3 +43,5 @@ mod step_all;
 mod tensors;
 #[cfg(feature = "rayon")]
 mod threads;
+
+use support::layout;

@@ -255,6 +255,13 @@ impl Tensor {
         })
     }
 
+    /// Takes other draws from now on, if any.
+    pub const fn draw_from(&mut self, new: Place) {
+        if let Storage::Stochastic(place) = &mut self.storage {
+            *place = new;
+        }
+    }
+
     /// The number that a parameter is.
     pub fn read(&self, i: usize) -> f32 {
         match (&self.storage, &self.parameters) {
