@@ -388,6 +388,27 @@ fn every_f16() {
     every_half::<f16>();
 }
 
+/// Longer than twice the last-level cache of most CPUs, out of place, from a place within a cache line to another: the
+/// bits of the call in place. (Whatever the cache, f32 and f64 are tested beside the loop.)
+#[test]
+fn beyond_common_caches() {
+    fn check_long<T: TestFormat>() {
+        const LENGTH: usize = (17 << 20) + 77;
+        let rate = some_rate::<T::Compute>();
+        let values: Vec<T> = random_values::<T>(4099, 9).into_iter().cycle().take(LENGTH).collect();
+        let (x, g) = (&values[5..], &values[..LENGTH - 5]);
+        for executor in Level::available().iter().map(|&level| Executor::new(level)) {
+            let mut in_place = x.to_vec();
+            executor.descend(&mut in_place, g, rate);
+            let mut out = vec![T::default(); LENGTH];
+            executor.descend_into(x, g, rate, &mut out[5..]);
+            assert!(out[5..].iter().zip(&in_place).all(|(&a, &b)| same(a, b)), "{executor:?}");
+        }
+    }
+    check_long::<bf16>();
+    check_long::<f16>();
+}
+
 /// The textbook quotient g / sqrt(|g|) is within one unit in the last place wherever it is finite.
 #[test]
 fn textbook_quotient() {
