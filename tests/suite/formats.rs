@@ -8,7 +8,7 @@
     reason = "bits are cut, and numbers rounded, on purpose"
 )]
 
-use crate::support::{executors, long_length, random_bits, random_values};
+use crate::support::{executors, random_bits, random_values};
 use crate::tensor::{GRADIENTS, MOMENTA, Momentum, Numbers, Place, STORED, Storage, Tensor};
 use half::{bf16, f16};
 use rootstep::optimizer::{
@@ -273,7 +273,8 @@ fn every_kind_on_threads() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     for stored in 0..STORED.len() {
         let kind = [stored, stored % 3, (stored + 1) % 4];
-        let tensors = [tensor(kind, long_length::<f32>() / 3 + stored, 5, 9 + stored as u64)];
+        let tensors =
+            [tensor(kind, crate::support::long_length::<f32>() / 3 + stored, 5, 9 + stored as u64)];
         pool.install(|| {
             check(&tensors, Level::available().iter().map(|&level| Executor::new(level)))
         });
@@ -320,6 +321,7 @@ fn storing(stored: (&str, &str), values: &[f32], place: Place) -> Tensor {
 }
 
 /// The ways to store that round.
+#[cfg(feature = "rayon")]
 fn roundings() -> impl Iterator<Item = (&'static str, &'static str)> {
     STORED.into_iter().filter(|&(x, storage)| x != "f32" && storage != "Master")
 }

@@ -228,17 +228,18 @@ fn check_split<T: TestFormat>(
     assert!(whole.iter().zip(&parts).all(|(&whole, &parts)| same(parts, whole)));
 }
 
-/// A call is quick: many more cases than proptest's default, unless the environment says otherwise.
-fn config() -> ProptestConfig {
+/// A call is quick: many more cases than proptest's default, unless the environment says otherwise. (Of 16 bits all
+/// values are in other tests.)
+fn config<T: TestFormat>() -> ProptestConfig {
     let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => default,
-        None => ProptestConfig { cases: 2000, ..default },
+        None => ProptestConfig { cases: if T::WIDTH == 16 { 500 } else { 2000 }, ..default },
     }
 }
 
 fn any_call<T: TestFormat>() {
-    proptest!(config(), |(
+    proptest!(config::<T>(), |(
         operation in any_operation::<T::Compute>(), executor in any_executor(),
         slices in any_slices::<T>(), offsets in any_offsets::<T>(),
     )| {
@@ -248,7 +249,7 @@ fn any_call<T: TestFormat>() {
 }
 
 fn any_split<T: TestFormat>() {
-    proptest!(config(), |(
+    proptest!(config::<T>(), |(
         operation in any_operation::<T::Compute>(), executor in any_executor(),
         slices in any_slices::<T>(), at in any::<prop::sample::Index>(),
     )| {
