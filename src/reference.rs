@@ -335,7 +335,7 @@ fn power_of_two(exponent: i32) -> f32 {
 /// is in word `w / 2` of the output: its lower half if `w` is even, else its upper one.
 ///
 /// Source: Salmon, Moraes, Dror and Shaw, *Parallel Random Numbers: As Easy as 1, 2, 3* (SC 2011). With 7 rounds
-/// or more Philox4x32 passes all of TestU01's BigCrush (their table 2).
+/// or more Philox4x32 passes all of `TestU01`'s `BigCrush` (their table 2).
 ///
 /// ```
 /// let draws: Vec<u16> = (0..4).map(|index| rootstep::reference::draw(7, 0, 0, index)).collect();
@@ -349,7 +349,7 @@ pub const fn draw(seed: u64, step: u64, tensor: u32, index: u64) -> u16 {
         philox4x32([c as u32, upper, tensor, step as u32], [seed as u32, (seed >> 32) as u32]);
     let w = index % 128 / 16;
     let word = words[(w / 2) as usize];
-    (if w % 2 == 0 { word } else { word >> 16 }) as u16
+    (if w.is_multiple_of(2) { word } else { word >> 16 }) as u16
 }
 
 /// Philox4x32 with 7 rounds.
@@ -434,7 +434,7 @@ pub const fn join16(high: u16, low: i16) -> f32 {
 /// An f32 as a bf16 and 8 bits more: `bits` are rounded to their upper 24, ties to even, which are split as in
 /// [`split16`]: `high = (upper + 0x80) >> 8` and `low = upper & 0xff`, an integer with a sign.
 ///
-/// Source: the weights of *FlashOptim* (arXiv 2602.23349) have 24 bits, too: a bf16 and 8 bits of what it left out.
+/// Source: the weights of `FlashOptim` (arXiv 2602.23349) have 24 bits, too: a bf16 and 8 bits of what it left out.
 ///
 /// ```
 /// use rootstep::reference::{join8, split8};

@@ -370,7 +370,7 @@ fn every_half<T: TestFormat>() {
     let all: Vec<T> = (0..1 << 16).map(T::of_bits).collect();
     let rates = [0.1, -1.0, 3.0e-5].map(T::Compute::from_f64);
     for (rate, shuffle) in rates.into_iter().zip([1, 0x6d2b, 0xb529_u64]) {
-        let g: Vec<T> = (0..1 << 16).map(|i| T::of_bits(i * shuffle & 0xffff)).collect();
+        let g: Vec<T> = (0..1 << 16).map(|i| T::of_bits((i * shuffle) & 0xffff)).collect();
         for executor in executors() {
             for operation in Operation::all(rate) {
                 check(operation, executor, &all, &g, [0; 3]);
@@ -394,14 +394,14 @@ fn every_f16() {
 #[test]
 fn beyond_common_caches() {
     fn check_long<T: TestFormat>() {
-        const LENGTH: usize = (17 << 20) + 77;
+        let length = (17 << 20) + 77;
         let rate = some_rate::<T::Compute>();
-        let values: Vec<T> = random_values::<T>(4099, 9).into_iter().cycle().take(LENGTH).collect();
-        let (x, g) = (&values[5..], &values[..LENGTH - 5]);
+        let values: Vec<T> = random_values::<T>(4099, 9).into_iter().cycle().take(length).collect();
+        let (x, g) = (&values[5..], &values[..length - 5]);
         for executor in Level::available().iter().map(|&level| Executor::new(level)) {
             let mut in_place = x.to_vec();
             executor.descend(&mut in_place, g, rate);
-            let mut out = vec![T::default(); LENGTH];
+            let mut out = vec![T::default(); length];
             executor.descend_into(x, g, rate, &mut out[5..]);
             assert!(out[5..].iter().zip(&in_place).all(|(&a, &b)| same(a, b)), "{executor:?}");
         }
