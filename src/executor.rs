@@ -129,12 +129,14 @@ impl Executor {
             inputs,
             WorkingSet::Near,
         );
-        if bytes < SHORT_BYTES {
+        if update.output.0.len() * size_of::<X::Compute>() < SHORT_BYTES {
             return update.tail();
         }
         let working_set = WorkingSet::of(bytes.saturating_mul(1 + INPUTS));
         update.working_set = working_set;
-        if !O::IN_PLACE && working_set != WorkingSet::Near {
+        // Narrower elements than what is computed are not written past the caches.
+        let streams = size_of::<X>() == size_of::<X::Compute>();
+        if !O::IN_PLACE && working_set != WorkingSet::Near && streams {
             update = update.aligned();
         }
         #[cfg(feature = "rayon")]
@@ -236,7 +238,7 @@ impl Executor {
     }
 }
 
-/// Outputs of fewer bytes are worked on without entering an instruction set, in registers of 128 bits,
+/// Outputs of fewer bytes, as what is computed, are worked on without entering an instruction set, in registers of 128 bits,
 /// which every level uses for what is left of a slice. Measured in docs/performance.md.
 const SHORT_BYTES: usize = 64;
 

@@ -52,7 +52,8 @@ impl DrawBuffer {
         if start + length <= draws::GROUP {
             return &self.group_of(draws, index)[start..][..length];
         }
-        for (i, index) in (index..index + length as u64).enumerate() {
+        for i in 0..length {
+            let index = index.wrapping_add(i as u64);
             self.row[i] = self.group_of(draws, index)[place_in_group(index)];
         }
         &self.row[..length]

@@ -235,7 +235,8 @@ where
         if W::ANY {
             return self.elements();
         }
-        self.single_registers::<Portable>(Portable, None).single_registers::<Scalar>(Scalar, None);
+        let rest = self.single_registers(Portable, None).single_registers(Scalar, None);
+        debug_assert!(rest.output.len() == 0, "there were more than a tail has");
     }
 
     /// One by one: another loop over registers would be compiled for every kind of memory.

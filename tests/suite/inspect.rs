@@ -2,13 +2,15 @@
 //! threads; and those of a reader who counts on his fingers.
 
 use crate::support::{
-    TestElement, executors, long_length, random_values, same_inspection, unit_values,
+    TestFormat, executors, long_length, random_values, same_inspection, unit_values,
 };
+use half::{bf16, f16};
 use proptest::prelude::*;
-use rootstep::{Executor, Inspection, inspect, reference};
+use rootstep::{Executor, Float as _, Inspection, Level, inspect, reference};
 use std::iter;
+use std::num::FpCategory;
 
-fn check<T: TestElement>(executor: Executor, gradients: &[&[T]]) -> Inspection {
+fn check<T: TestFormat>(executor: Executor, gradients: &[&[T]]) -> Inspection {
     let (found, specified) = (executor.inspect(gradients), reference::inspect(gradients));
     assert!(
         same_inspection(&found, &specified),
@@ -18,18 +20,19 @@ fn check<T: TestElement>(executor: Executor, gradients: &[&[T]]) -> Inspection {
 }
 
 /// Values of many magnitudes, none so large that the norm of a million would not be finite.
-fn finite<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
+fn finite<T: TestFormat>(length: usize, seed: u64) -> Vec<T> {
     let values = random_values::<T>(2 * length + 100, seed);
-    let largest = T::from_f64(T::MAX.to_f64() / 1024.0);
-    values.into_iter().filter(|value| value.abs() < largest).take(length).collect()
+    let largest = T::Compute::MAX.to_f64() / 1024.0;
+    let small = |value: &T| value.read().to_f64().abs() < largest;
+    values.into_iter().filter(small).take(length).collect()
 }
 
 /// Values whose squares neither overflow nor underflow: there is nothing to count.
-fn ordinary<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
+fn ordinary<T: TestFormat>(length: usize, seed: u64) -> Vec<T> {
     iter::repeat_with(unit_values(seed)).take(length).collect()
 }
 
-fn every_length<T: TestElement>() {
+fn every_length<T: TestFormat>() {
     for length in (0..70).chain([32_767, 32_768, 32_769, 70_000]) {
         let values = random_values::<T>(length, 1);
         for executor in executors() {
@@ -51,15 +54,67 @@ fn every_length_f64() {
     every_length::<f64>();
 }
 
+#[test]
+fn every_length_bf16() {
+    every_length::<bf16>();
+}
+
+#[test]
+fn every_length_f16() {
+    every_length::<f16>();
+}
+
+/// Every element of 16 bits alone is counted as what it is, by the crate `half`; f16 has subnormal numbers that are
+/// normal as f32.
+#[test]
+fn every_class_of_16_bits() {
+    use FpCategory::{Infinite, Nan, Normal, Subnormal, Zero};
+    fn check_one<T: TestFormat>(value: T, class: FpCategory, size: f64, executor: Executor) {
+        // Among others, so that registers are filled.
+        let mut values = [T::rounded(T::Compute::ONE); 40];
+        values[17] = value;
+        let found = check(executor, &[&values]);
+        let counts = [found.nan, found.infinite, found.zero, found.subnormal];
+        assert_eq!(counts, [Nan, Infinite, Zero, Subnormal].map(|c| u64::from(c == class)));
+        let largest = if class == Nan { 1.0 } else { size.max(1.0) };
+        assert_eq!(found.max_magnitude, largest, "{value:?}");
+        assert_eq!(found.is_finite(), matches!(class, Normal | Subnormal | Zero));
+    }
+    for executor in Level::available().iter().map(|&level| Executor::new(level).serial()) {
+        for bits in 0..=u16::MAX {
+            let (b, f) = (bf16::from_bits(bits), f16::from_bits(bits));
+            check_one(b, b.classify(), b.to_f64().abs(), executor);
+            check_one(f, f.classify(), f.to_f64().abs(), executor);
+        }
+    }
+}
+
+/// The norm of small and large numbers, which no element of 16 bits is itself.
+#[test]
+fn norms_of_16_bits() {
+    for executor in executors() {
+        let smallest = vec![f16::from_bits(1); 10_000];
+        assert_eq!(check(executor, &[&smallest]).norm, 100.0 * 2_f64.powi(-24));
+        assert_eq!(check(executor, &[&smallest]).subnormal, 10_000);
+        assert_eq!(check(executor, &[&[f16::MAX; 4]]).norm, 131_008.0);
+        let smallest = vec![bf16::from_bits(1); 10_000];
+        assert_eq!(check(executor, &[&smallest]).norm, 100.0 * 2_f64.powi(-133));
+        let largest = 2.0 * bf16::MAX.to_f64();
+        assert_eq!(check(executor, &[&[bf16::MAX; 4]]).norm, largest);
+    }
+}
+
 /// Long enough to be split, in any number of threads.
 #[test]
 fn any_threads() {
     let long = finite::<f32>(3 * long_length::<f32>(), 3);
     let gradients = [&long[..], &long[5..77], &long[7..100_000]];
+    let halves = random_values::<f16>(2 * long_length::<f16>(), 4);
     for threads in [1, 2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for executor in executors() {
             pool.install(|| check(executor, &gradients));
+            pool.install(|| check(executor, &[&halves[..], &halves[3..99_999]]));
         }
     }
     // With squares that fit, and with squares that are beyond the numbers or below them in every block.

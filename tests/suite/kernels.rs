@@ -1,18 +1,22 @@
-//! Every operation, at every level and for both element types, gives the bits of `reference`, and
+//! Every operation, at every level and for all element types, gives the bits of `reference`, and
 //! writes nothing else.
 
 #[path = "../support/hard_roots.rs"]
 mod hard_roots;
 
-use crate::support::{Operation, TestElement, check, executors, random_bits, random_values, same};
+use crate::support::{
+    Operation, TestFormat, check, executors, random_bits, random_scalar, random_values, same,
+    some_rate, special_scalars,
+};
+use half::{bf16, f16};
 use hard_roots::hard_roots;
 use proptest::prelude::*;
-use rootstep::{Executor, Level};
+use rootstep::{Executor, Float, Level};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Every length from nothing to beyond three blocks of four of the widest registers.
-fn every_length<T: TestElement>() {
-    let rate = T::from_random(0x3fb9_9999_9999_999a);
+fn every_length<T: TestFormat>() {
+    let rate = some_rate::<T::Compute>();
     for length in 0..=13 * T::LANES + 3 {
         let x = random_values::<T>(length, 1);
         let g = random_values::<T>(length, 2);
@@ -34,9 +38,19 @@ fn every_length_f64() {
     every_length::<f64>();
 }
 
+#[test]
+fn every_length_bf16() {
+    every_length::<bf16>();
+}
+
+#[test]
+fn every_length_f16() {
+    every_length::<f16>();
+}
+
 /// Every place of the output within a register, against other places of the inputs.
-fn every_offset<T: TestElement>() {
-    let rate = T::from_random(0x3fb9_9999_9999_999a);
+fn every_offset<T: TestFormat>() {
+    let rate = some_rate::<T::Compute>();
     for offset in 0..T::LANES {
         for length in [1, 3, 7, 8, 15, 16, 17, 63, 64, 65, 100, 130] {
             let x = random_values::<T>(length, 3);
@@ -61,13 +75,23 @@ fn every_offset_f64() {
     every_offset::<f64>();
 }
 
+#[test]
+fn every_offset_bf16() {
+    every_offset::<bf16>();
+}
+
+#[test]
+fn every_offset_f16() {
+    every_offset::<f16>();
+}
+
 /// Every pair of special values, with every special scalar.
-fn every_special_value<T: TestElement>() {
+fn every_special_value<T: TestFormat>() {
     let special = T::special();
     let x: Vec<T> = special.iter().flat_map(|&x| vec![x; special.len()]).collect();
     let g: Vec<T> = special.iter().flat_map(|_| special.clone()).collect();
     for executor in executors() {
-        for &scalar in &special {
+        for scalar in special_scalars::<T::Compute>() {
             for operation in Operation::all(scalar) {
                 check(operation, executor, &x, &g, [0; 3]);
             }
@@ -85,11 +109,22 @@ fn every_special_value_f64() {
     every_special_value::<f64>();
 }
 
+#[test]
+fn every_special_value_bf16() {
+    every_special_value::<bf16>();
+}
+
+#[test]
+fn every_special_value_f16() {
+    every_special_value::<f16>();
+}
+
 /// Each special value alone, with zeros between, and with one other value among them: a register
 /// takes its roots in one way only if all of its lanes allow it.
-fn every_special_value_in_company<T: TestElement>() {
+fn every_special_value_in_company<T: TestFormat>() {
     let special = T::special();
-    let one = T::from_random(0x3fb9_9999_9999_999a);
+    let rate = some_rate::<T::Compute>();
+    let one = T::rounded(rate);
     let length = 9 * T::LANES + 3;
     for &value in &special {
         let alone = vec![value; length];
@@ -98,7 +133,7 @@ fn every_special_value_in_company<T: TestElement>() {
         let mut other = vec![one; length];
         other.iter_mut().step_by(7).for_each(|other| *other = value);
         for executor in executors() {
-            for operation in Operation::all(one) {
+            for operation in Operation::all(rate) {
                 for g in [&alone, &zeros, &other] {
                     check(operation, executor, g, g, [0; 3]);
                 }
@@ -115,6 +150,16 @@ fn every_special_value_in_company_f32() {
 #[test]
 fn every_special_value_in_company_f64() {
     every_special_value_in_company::<f64>();
+}
+
+#[test]
+fn every_special_value_in_company_bf16() {
+    every_special_value_in_company::<bf16>();
+}
+
+#[test]
+fn every_special_value_in_company_f16() {
+    every_special_value_in_company::<f16>();
 }
 
 /// The roots nearest to a midpoint of two neighbours, at several exponents and at every place within
@@ -142,7 +187,7 @@ fn hard_roots_f64() {
 }
 
 /// A float of any class.
-fn any_float<T: TestElement>() -> impl Strategy<Value = T> {
+fn any_float<T: TestFormat>() -> impl Strategy<Value = T> {
     prop_oneof![
         3 => any::<u64>().prop_map(T::from_random),
         1 => prop::sample::select(T::special()),
@@ -150,7 +195,7 @@ fn any_float<T: TestElement>() -> impl Strategy<Value = T> {
 }
 
 /// `x` and `g` of the same length: up to several blocks.
-fn any_slices<T: TestElement>() -> impl Strategy<Value = Vec<(T, T)>> {
+fn any_slices<T: TestFormat>() -> impl Strategy<Value = Vec<(T, T)>> {
     prop::collection::vec((any_float(), any_float()), 0..20 * T::LANES)
 }
 
@@ -158,17 +203,21 @@ fn any_executor() -> impl Strategy<Value = Executor> {
     prop::sample::select(executors().collect::<Vec<_>>())
 }
 
-fn any_operation<T: TestElement>() -> impl Strategy<Value = Operation<T>> {
-    (0..5_usize, any_float()).prop_map(|(i, scalar)| Operation::all(scalar)[i])
+fn any_operation<C: Float>() -> impl Strategy<Value = Operation<C>> {
+    let any_scalar = prop_oneof![
+        3 => any::<u64>().prop_map(random_scalar),
+        1 => prop::sample::select(special_scalars::<C>()),
+    ];
+    (0..5_usize, any_scalar).prop_map(|(i, scalar)| Operation::all(scalar)[i])
 }
 
-fn any_offsets<T: TestElement>() -> impl Strategy<Value = [usize; 3]> {
+fn any_offsets<T: TestFormat>() -> impl Strategy<Value = [usize; 3]> {
     prop::array::uniform3(0..T::LANES)
 }
 
 /// Two calls on the parts of a slice give the bits of one call on the whole.
-fn check_split<T: TestElement>(
-    operation: Operation<T>,
+fn check_split<T: TestFormat>(
+    operation: Operation<T::Compute>,
     executor: Executor,
     slices: Vec<(T, T)>,
     at: prop::sample::Index,
@@ -184,51 +233,73 @@ fn check_split<T: TestElement>(
     assert!(whole.iter().zip(&parts).all(|(&whole, &parts)| same(parts, whole)));
 }
 
-/// A call is quick: many more cases than proptest's default, unless the environment says otherwise.
-fn config() -> ProptestConfig {
+/// A call is quick: many more cases than proptest's default, unless the environment says otherwise. (Of 16 bits all
+/// values are in other tests.)
+fn config<T: TestFormat>() -> ProptestConfig {
     let default = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => default,
-        None => ProptestConfig { cases: 2000, ..default },
+        None => ProptestConfig { cases: if T::WIDTH == 16 { 500 } else { 2000 }, ..default },
     }
 }
 
-proptest! {
-    #![proptest_config(config())]
-
-    #[test]
-    fn any_call_f32(
-        operation in any_operation::<f32>(), executor in any_executor(),
-        slices in any_slices::<f32>(), offsets in any_offsets::<f32>(),
-    ) {
+fn any_call<T: TestFormat>() {
+    proptest!(config::<T>(), |(
+        operation in any_operation::<T::Compute>(), executor in any_executor(),
+        slices in any_slices::<T>(), offsets in any_offsets::<T>(),
+    )| {
         let (x, g): (Vec<_>, Vec<_>) = slices.into_iter().unzip();
         check(operation, executor, &x, &g, offsets);
-    }
+    });
+}
 
-    #[test]
-    fn any_call_f64(
-        operation in any_operation::<f64>(), executor in any_executor(),
-        slices in any_slices::<f64>(), offsets in any_offsets::<f64>(),
-    ) {
-        let (x, g): (Vec<_>, Vec<_>) = slices.into_iter().unzip();
-        check(operation, executor, &x, &g, offsets);
-    }
-
-    #[test]
-    fn any_split_f32(
-        operation in any_operation::<f32>(), executor in any_executor(),
-        slices in any_slices::<f32>(), at in any::<prop::sample::Index>(),
-    ) {
+fn any_split<T: TestFormat>() {
+    proptest!(config::<T>(), |(
+        operation in any_operation::<T::Compute>(), executor in any_executor(),
+        slices in any_slices::<T>(), at in any::<prop::sample::Index>(),
+    )| {
         check_split(operation, executor, slices, at);
-    }
+    });
+}
 
-    #[test]
-    fn any_split_f64(
-        operation in any_operation::<f64>(), executor in any_executor(),
-        slices in any_slices::<f64>(), at in any::<prop::sample::Index>(),
-    ) {
-        check_split(operation, executor, slices, at);
-    }
+#[test]
+fn any_call_f32() {
+    any_call::<f32>();
+}
+
+#[test]
+fn any_call_f64() {
+    any_call::<f64>();
+}
+
+#[test]
+fn any_call_bf16() {
+    any_call::<bf16>();
+}
+
+#[test]
+fn any_call_f16() {
+    any_call::<f16>();
+}
+
+#[test]
+fn any_split_f32() {
+    any_split::<f32>();
+}
+
+#[test]
+fn any_split_f64() {
+    any_split::<f64>();
+}
+
+#[test]
+fn any_split_bf16() {
+    any_split::<bf16>();
+}
+
+#[test]
+fn any_split_f16() {
+    any_split::<f16>();
 }
 
 /// The functions at the root of the crate are the operations of the same name.
@@ -252,13 +323,13 @@ fn root_functions() {
 }
 
 /// A length mismatch panics with both names and lengths, and nothing is written.
-#[test]
-fn length_mismatch() {
-    let before = random_values::<f32>(100, 7);
+fn length_mismatch_of<T: TestFormat>() {
+    let before = random_values::<T>(100, 7);
+    let rate = T::Compute::from_f64(0.1);
     for executor in executors() {
         for wrong in [0, 1, 99, 101] {
-            let other = vec![1.0_f32; wrong];
-            let attempt = |a: (&str, usize), b: (&str, usize), call: &dyn Fn(&mut [f32])| {
+            let other = vec![T::default(); wrong];
+            let attempt = |a: (&str, usize), b: (&str, usize), call: &dyn Fn(&mut [T])| {
                 let mut out = before.clone();
                 let panic = catch_unwind(AssertUnwindSafe(|| call(&mut out))).unwrap_err();
                 let message = panic.downcast_ref::<String>().expect("a formatted message");
@@ -270,25 +341,78 @@ fn length_mismatch() {
                          they must have the same length"
                     )
                 );
-                assert!(out.iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()));
+                assert!(out.iter().zip(&before).all(|(a, b)| a.bits() == b.bits()));
             };
             attempt(("gradient", wrong), ("out", 100), &|out| {
                 executor.signed_sqrt(&other, out);
             });
             attempt(("x", wrong), ("y", 100), &|out| {
-                executor.axpy(2.0, &other, out);
+                executor.axpy(rate, &other, out);
             });
             attempt(("parameters", 100), ("gradient", wrong), &|out| {
-                executor.descend(out, &other, 0.1);
+                executor.descend(out, &other, rate);
             });
             attempt(("parameters", 100), ("gradient", wrong), &|out| {
-                executor.descend_into(&before, &other, 0.1, out);
+                executor.descend_into(&before, &other, rate, out);
             });
             attempt(("parameters", wrong), ("out", 100), &|out| {
-                executor.descend_into(&other, &other, 0.1, out);
+                executor.descend_into(&other, &other, rate, out);
             });
         }
     }
+}
+
+#[test]
+fn length_mismatch() {
+    length_mismatch_of::<f32>();
+    length_mismatch_of::<f64>();
+    length_mismatch_of::<bf16>();
+    length_mismatch_of::<f16>();
+}
+
+/// Every element of 16 bits as `x`, with others in turn as `g`, so that each is in every operation and place.
+fn every_half<T: TestFormat>() {
+    let all: Vec<T> = (0..1 << 16).map(T::of_bits).collect();
+    let rates = [0.1, -1.0, 3.0e-5].map(T::Compute::from_f64);
+    for (rate, shuffle) in rates.into_iter().zip([1, 0x6d2b, 0xb529_u64]) {
+        let g: Vec<T> = (0..1 << 16).map(|i| T::of_bits((i * shuffle) & 0xffff)).collect();
+        for executor in executors() {
+            for operation in Operation::all(rate) {
+                check(operation, executor, &all, &g, [0; 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_bf16() {
+    every_half::<bf16>();
+}
+
+#[test]
+fn every_f16() {
+    every_half::<f16>();
+}
+
+/// Longer than twice the last-level cache of most CPUs, out of place, from a place within a cache line to another: the
+/// bits of the call in place. (Whatever the cache, f32 and f64 are tested beside the loop.)
+#[test]
+fn beyond_common_caches() {
+    fn check_long<T: TestFormat>() {
+        let length = (17 << 20) + 77;
+        let rate = some_rate::<T::Compute>();
+        let values: Vec<T> = random_values::<T>(4099, 9).into_iter().cycle().take(length).collect();
+        let (x, g) = (&values[5..], &values[..length - 5]);
+        for executor in Level::available().iter().map(|&level| Executor::new(level)) {
+            let mut in_place = x.to_vec();
+            executor.descend(&mut in_place, g, rate);
+            let mut out = vec![T::default(); length];
+            executor.descend_into(x, g, rate, &mut out[5..]);
+            assert!(out[5..].iter().zip(&in_place).all(|(&a, &b)| same(a, b)), "{executor:?}");
+        }
+    }
+    check_long::<bf16>();
+    check_long::<f16>();
 }
 
 /// The textbook quotient g / sqrt(|g|) is within one unit in the last place wherever it is finite.

@@ -15,9 +15,12 @@ mod process;
 mod specified;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tensor.rs"]
+mod tensor;
 
 mod digests;
 mod environment;
+mod formats;
 #[cfg(feature = "rayon")]
 mod global_pool;
 mod imports;
@@ -41,3 +44,5 @@ mod step_all;
 mod tensors;
 #[cfg(feature = "rayon")]
 mod threads;
+
+use support::layout;

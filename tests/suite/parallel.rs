@@ -1,13 +1,14 @@
 //! Threads change nothing: the same bits for any number of them, in the caller's own pool.
 
 use crate::own_process::in_own_process;
-use crate::support::{Operation, TestElement, check, long_length, random_values};
+use crate::support::{Operation, TestFormat, check, long_length, random_values, some_rate};
+use half::{bf16, f16};
 use rayon::ThreadPoolBuilder;
 use rootstep::{Executor, Level};
 
-fn same_bits_for_any_number_of_threads<T: TestElement>() {
-    let rate = T::from_random(0x3fb9_9999_9999_999a);
-    for threads in [1, 2, 3, 8] {
+fn same_bits_for_any_number_of_threads<T: TestFormat>(numbers: &[usize]) {
+    let rate = some_rate::<T::Compute>();
+    for &threads in numbers {
         let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for &level in Level::available() {
             for (i, operation) in Operation::all(rate).into_iter().enumerate() {
@@ -23,12 +24,22 @@ fn same_bits_for_any_number_of_threads<T: TestElement>() {
 
 #[test]
 fn same_bits_for_any_number_of_threads_f32() {
-    same_bits_for_any_number_of_threads::<f32>();
+    same_bits_for_any_number_of_threads::<f32>(&[1, 2, 3, 8]);
 }
 
 #[test]
 fn same_bits_for_any_number_of_threads_f64() {
-    same_bits_for_any_number_of_threads::<f64>();
+    same_bits_for_any_number_of_threads::<f64>(&[1, 2, 3, 8]);
+}
+
+#[test]
+fn same_bits_for_any_number_of_threads_bf16() {
+    same_bits_for_any_number_of_threads::<bf16>(&[3]);
+}
+
+#[test]
+fn same_bits_for_any_number_of_threads_f16() {
+    same_bits_for_any_number_of_threads::<f16>(&[3]);
 }
 
 /// A call inside `pool.install` starts nothing in the global pool, and works from within a task. A serial

@@ -1,12 +1,13 @@
 //! `descend_all`: a whole model in one pass, with the bits of `descend` on each tensor.
 
-use crate::support::{Guarded, TestElement, executors, random_values, same};
+use crate::support::{Guarded, Operation, TestFormat, executors, random_values, same};
+use half::{bf16, f16};
 use proptest::prelude::*;
-use rootstep::{Executor, reference};
+use rootstep::Executor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Steps tensors of these lengths, guarded on both sides, and compares with the specification.
-fn check_all<T: TestElement>(executor: Executor, lengths: &[usize], rate: T) {
+fn check_all<T: TestFormat>(executor: Executor, lengths: &[usize], rate: T::Compute) {
     let values = |seed: u64| {
         let tensor = move |(i, &length): (usize, &usize)| {
             Guarded::new(&random_values::<T>(length, seed + i as u64), i % T::LANES)
@@ -22,7 +23,7 @@ fn check_all<T: TestElement>(executor: Executor, lengths: &[usize], rate: T) {
         tensor.assert_intact();
         let inputs = before[i].slice().iter().zip(gradients[i].slice());
         for (&after, (&x, &g)) in tensor.slice().iter().zip(inputs) {
-            let specified = reference::descend(x, g, rate);
+            let specified = Operation::Descend(rate).specified(x, g);
             assert!(same(after, specified), "{executor:?}, tensor {i}: {after:?} {specified:?}");
         }
     }
@@ -31,7 +32,7 @@ fn check_all<T: TestElement>(executor: Executor, lengths: &[usize], rate: T) {
 /// The lengths in a transformer, short and long in turn, and some of none.
 fn transformer<T>(tensors: usize) -> Vec<usize> {
     let lengths = [10, 64, 768, 0, 3072, 1, 65536, 589_824];
-    (0..tensors).map(|i| lengths[i * 5 % 8] / (size_of::<T>() / 4)).collect()
+    (0..tensors).map(|i| lengths[i * 5 % 8] * 4 / size_of::<T>()).collect()
 }
 
 #[test]
@@ -39,6 +40,8 @@ fn a_transformer() {
     for executor in executors() {
         check_all::<f32>(executor, &transformer::<f32>(24), 0.1);
         check_all::<f64>(executor, &transformer::<f64>(24), 0.1);
+        check_all::<bf16>(executor, &transformer::<bf16>(24), 0.1);
+        check_all::<f16>(executor, &transformer::<f16>(24), 0.1);
     }
 }
 
@@ -75,6 +78,8 @@ fn same_bits_for_any_number_of_threads() {
             let executor = Executor::new(level);
             pool.install(|| check_all::<f32>(executor, &transformer::<f32>(16), 0.1));
             pool.install(|| check_all::<f64>(executor, &transformer::<f64>(16), 0.1));
+            pool.install(|| check_all::<bf16>(executor, &transformer::<bf16>(16), 0.1));
+            pool.install(|| check_all::<f16>(executor, &transformer::<f16>(16), 0.1));
         }
     }
 }
@@ -116,5 +121,7 @@ proptest! {
     ) {
         check_all::<f32>(executor, &lengths, rate);
         check_all::<f64>(executor, &lengths, f64::from(rate));
+        check_all::<bf16>(executor, &lengths, rate);
+        check_all::<f16>(executor, &lengths, rate);
     }
 }

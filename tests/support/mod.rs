@@ -3,14 +3,16 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod layout;
 mod random_bits;
 
 pub use random_bits::random_bits;
 
+use layout::Layout;
 use rootstep::optimizer::INT8_BLOCK;
-use rootstep::{Element, Executor, Float, Inspection, Level, reference};
+use rootstep::{Executor, Float, Inspection, Level, reference};
 
-/// The operations of the crate, with their scalar argument.
+/// The operations of the crate, with their scalar argument: one of the type that is computed in.
 #[derive(Debug, Clone, Copy)]
 pub enum Operation<T> {
     SignedSqrt,
@@ -20,8 +22,8 @@ pub enum Operation<T> {
     DescendInto(T),
 }
 
-impl<T: TestElement> Operation<T> {
-    pub fn all(scalar: T) -> [Self; 5] {
+impl<C: Float> Operation<C> {
+    pub fn all(scalar: C) -> [Self; 5] {
         [
             Self::SignedSqrt,
             Self::SignedSqrtInPlace,
@@ -32,7 +34,13 @@ impl<T: TestElement> Operation<T> {
     }
 
     /// Calls the slice operation. `out` is the slice that is written; in place, it holds `x`.
-    pub fn call(self, executor: Executor, x: &[T], g: &[T], out: &mut [T]) {
+    pub fn call<T: TestFormat<Compute = C>>(
+        self,
+        executor: Executor,
+        x: &[T],
+        g: &[T],
+        out: &mut [T],
+    ) {
         match self {
             Self::SignedSqrt => executor.signed_sqrt(g, out),
             Self::SignedSqrtInPlace => executor.signed_sqrt_in_place(out),
@@ -43,68 +51,100 @@ impl<T: TestElement> Operation<T> {
     }
 
     /// The specified value of one element.
-    pub fn specified(self, x: T, g: T) -> T {
-        match self {
+    pub fn specified<T: TestFormat<Compute = C>>(self, x: T, g: T) -> T {
+        let (x, g) = (x.read(), g.read());
+        T::rounded(match self {
             Self::SignedSqrt => reference::signed_sqrt(g),
             Self::SignedSqrtInPlace => reference::signed_sqrt(x),
             Self::Axpy(alpha) => reference::axpy(alpha, g, x),
             Self::Descend(rate) | Self::DescendInto(rate) => reference::descend(x, g, rate),
-        }
+        })
     }
 }
 
 /// An element type, with the values that break things.
-pub trait TestElement: Element<Compute = Self> + Float + bytemuck::Pod {
+pub trait TestFormat: Layout {
     /// Lanes of the widest register.
-    const LANES: usize = 512 / Self::BITS as usize;
+    const LANES: usize = 512 / <Self::Compute as Float>::BITS as usize;
 
     /// The number of the upper bits.
     fn from_random(bits: u64) -> Self {
-        Self::from_bits(bits >> (64 - Self::BITS))
+        Self::of_bits(bits >> (64 - Self::WIDTH))
     }
 
     /// A value of every class and every border between classes.
     fn special() -> Vec<Self> {
-        let bits_of_one = Self::ONE.to_bits();
-        let of_its_own: &[u64] = match Self::BITS {
-            32 => &[
-                0x007f_ffff,
-                // From 2^-101 on, roots may be refined.
-                0x0cff_ffff,
-                0x0d00_0000,
-                0x7f80_0001,
-            ],
-            _ => &[
-                0x000f_ffff_ffff_ffff,
-                // From 2^-969 on, and on AVX2 in [2^-100, 2^127), roots may be refined.
-                0x035f_ffff_ffff_ffff,
-                0x0360_0000_0000_0000,
-                0x39af_ffff_ffff_ffff,
-                0x39b0_0000_0000_0000,
-                0x47df_ffff_ffff_ffff,
-                0x47e0_0000_0000_0000,
-                // The largest whose conversion to f32 overflows only by rounding.
-                0x47ef_ffff_ffff_ffff,
-                0x7ff0_0000_0000_0001,
-            ],
-        };
-        let around_one = [1, bits_of_one - 1, bits_of_one, bits_of_one + 1];
-        let bits = of_its_own.iter().copied().chain(around_one).map(Self::from_bits);
-        let limits = [0.0, 4.0].map(Self::from_f64).into_iter().chain([
-            Self::MIN_POSITIVE,
-            Self::MAX,
-            Self::INFINITY,
-            Self::NAN,
-        ]);
-        bits.chain(limits).flat_map(|value| [value, -value]).collect()
+        special_bits(Self::WIDTH, Self::FRACTION).into_iter().map(Self::of_bits).collect()
     }
 }
 
-impl<T: Element<Compute = T> + Float + bytemuck::Pod> TestElement for T {}
+impl<T: Layout> TestFormat for T {}
+
+/// What is special in a format of so many bits, of which so many are the fraction's.
+fn special_bits(width: u32, fraction: u32) -> Vec<u64> {
+    let of_its_own: &[u64] = match width {
+        // From 2^-101 on, roots may be refined.
+        32 => &[0x0cff_ffff, 0x0d00_0000],
+        64 => &[
+            // From 2^-969 on, and on AVX2 in [2^-100, 2^127), roots may be refined.
+            0x035f_ffff_ffff_ffff,
+            0x0360_0000_0000_0000,
+            0x39af_ffff_ffff_ffff,
+            0x39b0_0000_0000_0000,
+            0x47df_ffff_ffff_ffff,
+            0x47e0_0000_0000_0000,
+            // The largest whose conversion to f32 overflows only by rounding.
+            0x47ef_ffff_ffff_ffff,
+        ],
+        _ => &[],
+    };
+    let sign = 1 << (width - 1);
+    let smallest_normal = 1 << fraction;
+    let infinity = sign - smallest_normal;
+    // The bias of the exponent is a little less than half of the largest one.
+    let one = (infinity / 2) & infinity;
+    let of_all = [
+        0,
+        1,
+        smallest_normal - 1,
+        smallest_normal,
+        one - 1,
+        one,
+        one + 1,
+        one + 2 * smallest_normal, // 4
+        infinity - 1,
+        infinity,
+        infinity + 1,                   // A signalling NaN,
+        infinity + smallest_normal / 2, // and a quiet one.
+    ];
+    let bits = of_its_own.iter().copied().chain(of_all);
+    bits.flat_map(|bits| [bits, bits | sign]).collect()
+}
+
+/// The special values among the numbers that results are computed in.
+pub fn special_scalars<C: Float>() -> Vec<C> {
+    let fraction = if C::BITS == 32 { f32::FRACTION } else { f64::FRACTION };
+    special_bits(C::BITS, fraction).into_iter().map(C::from_bits).collect()
+}
+
+/// The number of the upper bits.
+pub fn random_scalar<C: Float>(bits: u64) -> C {
+    C::from_bits(bits >> (64 - C::BITS))
+}
+
+/// A number of many digits: 0.1 in f64, 1.45 in f32.
+pub fn some_rate<C: Float>() -> C {
+    random_scalar(0x3fb9_9999_9999_999a)
+}
+
+/// An element type that is computed in itself.
+pub trait TestElement: TestFormat<Compute = Self> + Float + bytemuck::Pod {}
+
+impl<T: TestFormat<Compute = T> + Float + bytemuck::Pod> TestElement for T {}
 
 /// Whether `value` is what the specification says: the same bits, or a NaN where it says NaN.
-pub fn same<T: TestElement>(value: T, specified: T) -> bool {
-    value.to_bits() == specified.to_bits() || (value.is_nan() && specified.is_nan())
+pub fn same<T: TestFormat>(value: T, specified: T) -> bool {
+    value.bits() == specified.bits() || (value.read().is_nan() && specified.read().is_nan())
 }
 
 /// Whether all fields are the same; floats by their bits, NaN as NaN.
@@ -123,7 +163,7 @@ pub struct Guarded<T> {
     length: usize,
 }
 
-impl<T: TestElement> Guarded<T> {
+impl<T: TestFormat> Guarded<T> {
     /// As many sentinels as the largest block of registers could overrun by.
     const GUARD: usize = 80;
 
@@ -154,7 +194,7 @@ impl<T: TestElement> Guarded<T> {
         let inside = self.start..self.start + self.length;
         for (i, value) in self.memory.iter().enumerate() {
             assert!(
-                inside.contains(&i) || value.to_bits() == Self::sentinel().to_bits(),
+                inside.contains(&i) || value.bits() == Self::sentinel().bits(),
                 "written outside: {} elements from the start of a slice of {}",
                 i.cast_signed() - self.start.cast_signed(),
                 self.length
@@ -165,8 +205,8 @@ impl<T: TestElement> Guarded<T> {
 
 /// Runs `operation` on guarded slices and compares every element with the specification.
 /// `offsets` places `x`, `g` and the output behind a register's alignment.
-pub fn check<T: TestElement>(
-    operation: Operation<T>,
+pub fn check<T: TestFormat>(
+    operation: Operation<T::Compute>,
     executor: Executor,
     x: &[T],
     g: &[T],
@@ -182,8 +222,8 @@ pub fn check<T: TestElement>(
             same(out, specified),
             "{operation:?} {executor:?}, offsets {offsets:?}, element {i}: x = {x:?}, g = {g:?} \
              gave {out:?} ({:#x}), specified is {specified:?} ({:#x})",
-            out.to_bits(),
-            specified.to_bits()
+            out.bits(),
+            specified.bits()
         );
     }
 }
@@ -201,9 +241,9 @@ pub fn executors() -> impl Iterator<Item = Executor> {
 }
 
 /// A pseudo-random sequence of numbers in [-1, 1), as gradients are: nothing overflows or underflows.
-pub fn unit_values<T: TestElement>(seed: u64) -> impl FnMut() -> T {
+pub fn unit_values<T: TestFormat>(seed: u64) -> impl FnMut() -> T {
     let mut bits = random_bits(seed);
-    move || T::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
+    move || T::rounded(T::Compute::from_f64((bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0))
 }
 
 /// As [`random_values`] in one of eight blocks of int8, and in the others such as gradients and parameters have:
@@ -220,7 +260,7 @@ pub fn block_values<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
 }
 
 /// Values of every class: one in four special, the others of random bits.
-pub fn random_values<T: TestElement>(length: usize, seed: u64) -> Vec<T> {
+pub fn random_values<T: TestFormat>(length: usize, seed: u64) -> Vec<T> {
     let special = T::special();
     let mut bits = random_bits(seed);
     let mut value = || match bits() {

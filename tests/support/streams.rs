@@ -16,19 +16,21 @@
 //! ```
 //!
 //! In a *mixed* stream the elements 0, 2, 4, .. are any bit pattern: for f64 the one of `b`, for f32
-//! that of its upper 32 bits. The elements 1, 3, 5, .. are *near* values,
-//! `(b >> 11) / 2^53 * 2 - 1`, exact in f64 and rounded to the type once: of numbers with random
-//! exponents a sum shows the larger alone. In a *near* stream all elements are near values.
+//! that of its upper 32 bits, for bf16 and f16 that of its upper 16. The elements 1, 3, 5, .. are *near*
+//! values, `(b >> 11) / 2^53 * 2 - 1`, exact in f64 and rounded to the type once, or to f32 and from there
+//! to bf16 or f16, to the nearest, ties to even: of numbers with random exponents a sum shows the larger
+//! alone. In a *near* stream all elements are near values.
 //!
 //! # Hashing
 //!
-//! SHA-256 of the results one after the other: each element in its 4 or 8 bytes, the lowest first. A
-//! NaN is hashed as `0x7fc00000` or `0x7ff8000000000000`, since its sign and payload are not specified.
+//! SHA-256 of the results one after the other: each element in its 2, 4 or 8 bytes, the lowest first. A
+//! NaN is hashed as `0x7fc0` (bf16), `0x7e00` (f16), `0x7fc00000` or `0x7ff8000000000000`, since its sign and
+//! payload are not specified.
 //!
 //! # Rows of the operations
 //!
 //! With `x` the mixed stream of seed 1 and `g` that of seed 2, of 1,100,003 elements each, and
-//! `s` = 0.1 rounded to the type:
+//! `s` = 0.1 rounded to the type that is computed in, which is f32 for bf16 and f16:
 //!
 //! | row | hashed |
 //! |---|---|
@@ -63,13 +65,32 @@
 //! of 257, a mixed stream. The parameters of tensor `i` have seed `100 + i`, its gradient in step
 //! `t` = 0, 1, 2 has seed `200 + 10 * t + i`. The tensors are hashed one after the other.
 //!
+//! # Rows of the step
+//!
+//! A row is a type of parameters and a way to store them. It has what three steps, which are computed in f32,
+//! have written, for every combination of these, the last in the list changing fastest:
+//!
+//! 1. a gradient in f32; in bf16; in f16;
+//! 2. no momentum; one in f32; in bf16; in int8.
+//!
+//! Without momentum the rule is that of pbSGD with the square root, else PowerStep with a momentum of 0.9; both
+//! with a learning rate of 0.1 and an L2 weight decay of 0.01. The tensors have 1000, 33 and 257 elements, with
+//! streams of f32 of the same kinds and seeds as those of the optimizer; these are rounded to the nearest number
+//! of the type, or stored as `reference` says. Draws have the seed 42, the step `t` and the tensor `i`.
+//!
+//! Each tensor has its parameters hashed, then the lower parts or the master, if there are any, then the
+//! momentum: its numbers, or the codes of int8 and then the scales. Everything is hashed as a word of 32 bits with
+//! the bits that are stored, and zeros above them.
+//!
 //! # The row of all f32
 //!
 //! `signed_sqrt` of all 2^32 bit patterns, from 0 on: the SHA-256 of the 256 digests, of 32 bytes each, of
 //! the results for 2^24 patterns.
 
+use crate::layout::Layout;
+use crate::tensor::{GRADIENTS, MOMENTA, Numbers, Place, STORED, Tensor};
 use rayon::prelude::*;
-use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
+use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule, Step};
 use rootstep::{Element, Executor, Float, Inspection, Level};
 use sha2::{Digest as _, Sha256};
 use std::iter;
@@ -114,23 +135,29 @@ pub fn published() -> Vec<Row> {
 }
 
 /// An element type, as the streams and the hash see it.
-pub trait Number: Element<Compute = Self> + Float {
-    /// The value with these bits, or with the upper half of them.
+pub trait Number: Layout {
+    /// The value with these bits, or with the upper ones of them.
     fn any(bits: u64) -> Self {
-        Self::from_bits(bits >> (64 - Self::BITS))
+        Self::of_bits(bits >> (64 - Self::WIDTH))
     }
 
     /// What is hashed: the bits, and those of one NaN for all.
     fn hashed_bits(self) -> u64 {
-        match (self.is_nan(), Self::BITS) {
-            (false, _) => self.to_bits(),
-            (true, 32) => 0x7fc0_0000,
-            (true, _) => 0x7ff8_0000_0000_0000,
+        if !self.read().is_nan() {
+            return self.bits();
         }
+        // All ones of the exponent, and the first of the fraction.
+        let sign = 1 << (Self::WIDTH - 1);
+        sign - (1 << (Self::FRACTION - 1))
     }
 }
 
-impl<T: Element<Compute = T> + Float> Number for T {}
+impl<T: Layout> Number for T {}
+
+/// One that is computed in itself.
+pub trait Computed: Number + Element<Compute = Self> + Float {}
+
+impl<T: Number + Element<Compute = T> + Float> Computed for T {}
 
 /// The bits of a stream.
 fn bits(seed: u64) -> impl Iterator<Item = u64> {
@@ -146,7 +173,7 @@ fn bits(seed: u64) -> impl Iterator<Item = u64> {
 
 /// `(b >> 11) / 2^53 * 2 - 1`
 fn near_value<T: Number>(b: u64) -> T {
-    T::from_f64((b >> 11) as f64 / (1_u64 << 53) as f64 * 2.0 - 1.0)
+    T::rounded(T::Compute::from_f64((b >> 11) as f64 / (1_u64 << 53) as f64 * 2.0 - 1.0))
 }
 
 fn near<T: Number>(length: usize, seed: u64) -> Vec<T> {
@@ -192,11 +219,17 @@ fn update_findings(hash: &mut Sha256, found: &Inspection) {
 pub trait Operations {
     fn signed_sqrt<T: Number>(&self, g: &[T], out: &mut [T]);
     fn signed_sqrt_in_place<T: Number>(&self, values: &mut [T]);
-    fn axpy<T: Number>(&self, alpha: T, x: &[T], y: &mut [T]);
-    fn descend<T: Number>(&self, x: &mut [T], g: &[T], rate: T);
-    fn descend_into<T: Number>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]);
-    fn descend_all<T: Number>(&self, parameters: &mut [Vec<T>], gradients: &[Vec<T>], rate: T);
+    fn axpy<T: Number>(&self, alpha: T::Compute, x: &[T], y: &mut [T]);
+    fn descend<T: Number>(&self, x: &mut [T], g: &[T], rate: T::Compute);
+    fn descend_into<T: Number>(&self, x: &[T], g: &[T], rate: T::Compute, out: &mut [T]);
+    fn descend_all<T: Number>(
+        &self,
+        parameters: &mut [Vec<T>],
+        gradients: &[Vec<T>],
+        rate: T::Compute,
+    );
     fn inspect<T: Number>(&self, gradients: &[&[T]]) -> Inspection;
+    fn step_all(&self, tensors: &mut [Tensor]);
 }
 
 impl Operations for Executor {
@@ -206,33 +239,42 @@ impl Operations for Executor {
     fn signed_sqrt_in_place<T: Number>(&self, values: &mut [T]) {
         Self::signed_sqrt_in_place(*self, values);
     }
-    fn axpy<T: Number>(&self, alpha: T, x: &[T], y: &mut [T]) {
+    fn axpy<T: Number>(&self, alpha: T::Compute, x: &[T], y: &mut [T]) {
         Self::axpy(*self, alpha, x, y);
     }
-    fn descend<T: Number>(&self, x: &mut [T], g: &[T], rate: T) {
+    fn descend<T: Number>(&self, x: &mut [T], g: &[T], rate: T::Compute) {
         Self::descend(*self, x, g, rate);
     }
-    fn descend_into<T: Number>(&self, x: &[T], g: &[T], rate: T, out: &mut [T]) {
+    fn descend_into<T: Number>(&self, x: &[T], g: &[T], rate: T::Compute, out: &mut [T]) {
         Self::descend_into(*self, x, g, rate, out);
     }
-    fn descend_all<T: Number>(&self, parameters: &mut [Vec<T>], gradients: &[Vec<T>], rate: T) {
+    fn descend_all<T: Number>(
+        &self,
+        parameters: &mut [Vec<T>],
+        gradients: &[Vec<T>],
+        rate: T::Compute,
+    ) {
         Self::descend_all(*self, parameters, gradients, rate);
     }
     fn inspect<T: Number>(&self, gradients: &[&[T]]) -> Inspection {
         Self::inspect(*self, gradients)
+    }
+    fn step_all(&self, tensors: &mut [Tensor]) {
+        let mut steps: Vec<_> = tensors.iter_mut().map(Tensor::lend).collect();
+        Self::step_all(*self, &mut steps).expect("the storages fit");
     }
 }
 
 /// The rows of the operations for one type.
 pub fn of_operations<T: Number>(by: &impl Operations) -> Vec<Row> {
     let (x, g) = (mixed::<T>(LONG, 1), mixed::<T>(LONG, 2));
-    let scalar = T::from_f64(0.1);
+    let scalar = T::Compute::from_f64(0.1);
     let row = |operation: &str, results: &[&[T]]| {
         let mut hash = Sha256::new();
         for results in results {
             update(&mut hash, results);
         }
-        Row::new(format!("{operation} {}", T::NAME), hash)
+        Row::new(format!("{operation} {}", T::TYPE), hash)
     };
     let mut rows = Vec::new();
 
@@ -263,12 +305,12 @@ pub fn of_operations<T: Number>(by: &impl Operations) -> Vec<Row> {
     };
     inspect(&gradients);
     let all = gradients.iter_mut().flatten();
-    for value in all.filter(|value| !value.is_finite()) {
+    for value in all.filter(|value| !value.read().is_finite()) {
         *value = T::default();
     }
     inspect(&gradients);
     inspect(&tensors(near, 20));
-    rows.push(Row::new(format!("inspect {}", T::NAME), hash));
+    rows.push(Row::new(format!("inspect {}", T::TYPE), hash));
     rows
 }
 
@@ -293,7 +335,7 @@ struct Model<T> {
     gradients: [Vec<Vec<T>>; 3],
 }
 
-impl<T: Number> Model<T> {
+impl<T: Computed> Model<T> {
     fn new() -> Self {
         let tensors = |seed| vec![near(1000, seed), near(33, seed + 1), mixed(257, seed + 2)];
         Self { parameters: tensors(100), gradients: [200, 210, 220].map(tensors) }
@@ -361,7 +403,7 @@ fn with_momentum(plain: Rule, formats: &[MomentumFormat]) -> Vec<Rule> {
 }
 
 /// The rows of the optimizer for one type.
-pub fn of_optimizer<T: Number>(executor: Executor) -> Vec<Row> {
+pub fn of_optimizer<T: Computed>(executor: Executor) -> Vec<Row> {
     let model = Model::<T>::new();
     let mut rows = Vec::new();
     for (power, of) in powers() {
@@ -382,6 +424,46 @@ pub fn of_optimizer<T: Number>(executor: Executor) -> Vec<Row> {
     }
     rows.push(Row::new(format!("optimizer {}, bf16", T::NAME), hash));
     rows
+}
+
+/// The rows of the step, by the ways to store parameters.
+pub fn of_steps(by: &impl Operations) -> Vec<Row> {
+    let streams = |seed| [near(1000, seed), near(33, seed + 1), mixed(257, seed + 2)];
+    let (parameters, gradients): ([Vec<f32>; 3], _) = (streams(100), [200, 210, 220].map(streams));
+    let run = |hash: &mut Sha256, stored, gradient, momentum| {
+        let rule = match momentum {
+            "None" => Rule::pbsgd(0.1, Power::Half),
+            _ => Rule::powerstep(0.1).with_momentum(0.9),
+        };
+        let rule = rule.with_weight_decay(0.01);
+        let [first, later] =
+            [Step::first(&rule), Step::later(&rule)].map(|step| step.expect("valid"));
+        let place = Place { seed: 42, step: 0, tensor: 0, start: 0 };
+        let mut tensors = parameters
+            .each_ref()
+            .map(|x| Tensor::of(first, stored, x, Numbers::of(gradient, x), momentum, place));
+        for (t, gradients) in (0..).zip(&gradients) {
+            for (i, (tensor, g)) in (0..).zip(tensors.iter_mut().zip(gradients)) {
+                tensor.gradient = Numbers::of(gradient, g);
+                tensor.step = if t == 0 { first } else { later };
+                tensor.draw_from(Place { step: t, tensor: i, ..place });
+            }
+            by.step_all(&mut tensors);
+        }
+        for word in tensors.iter().flat_map(Tensor::written).flatten() {
+            hash.update(word.to_le_bytes());
+        }
+    };
+    let row = |stored: (&'static str, &'static str)| {
+        let mut hash = Sha256::new();
+        for gradient in GRADIENTS {
+            for momentum in MOMENTA {
+                run(&mut hash, stored, gradient, momentum);
+            }
+        }
+        Row::new(format!("step {}, {}", stored.0, stored.1), hash)
+    };
+    STORED.into_iter().map(row).collect()
 }
 
 /// The row of all f32.

@@ -2,7 +2,9 @@
 
 use crate::executor;
 pub use crate::support::Operation;
-use crate::support::{TestElement, check};
+use crate::support::{TestFormat, check};
+use half::{bf16, f16};
+use rootstep::Float as _;
 
 /// The first bytes choose the element type, the executor and the offsets; the rest are the scalar
 /// and the elements of `x` and `g`, taken in turn.
@@ -14,21 +16,31 @@ pub fn fuzz(
     let Some((head, body)) = data.split_first_chunk::<5>() else {
         return;
     };
-    if head[0] % 2 == 0 {
-        fuzz_type(head, body, f32_operation);
-    } else {
-        fuzz_type(head, body, f64_operation);
+    match head[0] % 4 {
+        0 => fuzz_type::<f32>(head, body, f32_operation),
+        1 => fuzz_type::<f64>(head, body, f64_operation),
+        2 => fuzz_type::<bf16>(head, body, f32_operation),
+        _ => fuzz_type::<f16>(head, body, f32_operation),
     }
 }
 
-fn fuzz_type<T: TestElement>(head: &[u8; 5], body: &[u8], operation: fn(T) -> Operation<T>) {
+fn fuzz_type<T: TestFormat>(
+    head: &[u8; 5],
+    body: &[u8],
+    operation: fn(T::Compute) -> Operation<T::Compute>,
+) {
     let executor = executor(head[1]);
     let offsets = [head[2], head[3], head[4]].map(|byte| usize::from(byte) % T::LANES);
-    let values: Vec<T> =
-        body.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
-    let Some((&scalar, elements)) = values.split_first() else {
+    let Some((scalar, elements)) = body.split_at_checked(size_of::<T::Compute>()) else {
         return;
     };
+    let elements: Vec<T> =
+        elements.chunks_exact(size_of::<T>()).map(bits).map(T::of_bits).collect();
     let (x, g): (Vec<T>, Vec<T>) = elements.chunks_exact(2).map(|pair| (pair[0], pair[1])).unzip();
-    check(operation(scalar), executor, &x, &g, offsets);
+    check(operation(T::Compute::from_bits(bits(scalar))), executor, &x, &g, offsets);
+}
+
+/// The lowest byte first.
+fn bits(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }

@@ -14,6 +14,8 @@ pub mod specified;
 pub mod support;
 #[path = "../../../tests/support/temporary.rs"]
 pub mod temporary;
+#[path = "../../../tests/support/tensor.rs"]
+pub mod tensor;
 pub mod values;
 
 /// The executor that a byte of the fuzzer chooses.

@@ -1,7 +1,8 @@
 //! Tensors: the fuzzer's own elements first, and as many more as the length asks for.
 
-use crate::support::{TestElement, random_bits};
+use crate::support::{TestFormat, random_bits};
 use arbitrary::Arbitrary;
+use rootstep::Float as _;
 
 /// The elements of a tensor, whose length and type are said elsewhere.
 #[derive(Debug, Clone, Arbitrary)]
@@ -25,12 +26,12 @@ enum Kind {
 
 impl Values {
     /// `length` elements: those given, then pseudo-random ones.
-    pub fn of<T: TestElement>(&self, length: usize) -> Vec<T> {
+    pub fn of<T: TestFormat>(&self, length: usize) -> Vec<T> {
         let special = T::special();
         let special = |bits: u64| special[(bits >> 32) as usize % special.len()];
         let usual = |bits: u64| {
             let unit = (bits >> 11) as f64 / (1_u64 << 53) as f64 - 0.5;
-            T::from_f64(unit * 10_f64.powi((bits % 9) as i32 - 5))
+            T::rounded(T::Compute::from_f64(unit * 10_f64.powi((bits % 9) as i32 - 5)))
         };
         let random = std::iter::repeat_with(random_bits(self.seed.into()));
         let bits = self.given.iter().copied().chain(random).take(length);

@@ -4,14 +4,20 @@
 //!
 //! `cargo run --release -p rootstep-demos --features digest --bin digest`
 
+#[path = "../../../../../tests/support/layout.rs"]
+mod layout;
 #[path = "../../../../../tests/support/streams.rs"]
 mod streams;
+#[path = "../../../../../tests/support/tensor.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod tensor;
 
 use clap::{Arg, ArgAction, Command, value_parser};
+use half::{bf16, f16};
 use rootstep::{Executor, Level};
 use rootstep_demos::report::Report;
 use std::process::ExitCode;
-use streams::{Row, of_all_f32, of_operations, of_optimizer, published};
+use streams::{Row, of_all_f32, of_operations, of_optimizer, of_steps, published};
 
 /// What is asked for; the command line says the same in its help.
 #[derive(Debug)]
@@ -73,6 +79,9 @@ fn run(arguments: &Arguments, report: &mut Report) -> Result<bool, String> {
     };
     print(of_operations::<f32>(&executor));
     print(of_operations::<f64>(&executor));
+    print(of_operations::<bf16>(&executor));
+    print(of_operations::<f16>(&executor));
+    print(of_steps(&executor));
     print(of_optimizer::<f32>(executor));
     print(of_optimizer::<f64>(executor));
     if !arguments.quick {
