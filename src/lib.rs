@@ -22,7 +22,8 @@
 //! | [`descend`], [`descend_into`], [`descend_all`] | `x - (learning_rate * signed_sqrt(g))` | three times |
 //!
 //! [`inspect`] reads gradients: their norm, the largest magnitude, and what is not finite.
-//! They take slices of `f32` or `f64`. [`Executor`] has the same operations as methods, with the
+//! They take slices of `f32` or `f64`; with the feature `half` of `half::bf16` or `half::f16`, too, which are read
+//! exactly, computed in `f32`, and rounded to the nearest once more. [`Executor`] has the same operations as methods, with the
 //! instruction set and the threads pinned.
 //!
 //! [`optimizer`] takes whole steps: momentum, weight decay, clipping, groups of parameters, other powers
@@ -95,6 +96,8 @@
 //! # Features
 //!
 //! - `rayon` (default): long slices over several threads.
+//! - `half`: slices of `half::bf16` and `half::f16` are elements, and an optimizer's parameters can be stored in
+//!   other ways than as the nearest numbers ([`optimizer::Storage`]).
 //! - `serde`: the rules, the schedules and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.
 //!

@@ -275,7 +275,7 @@ impl Refine for F64x4 {
     type Mask = ();
 
     #[inline(always)]
-    fn proven(self, _: Self) -> ((), bool) {
+    fn proven(self) -> ((), bool) {
         /// From here on, the conversion to f32 may overflow.
         const TOO_HIGH: f64 = f64::from_bits((1023 + 127) << 52);
 
@@ -344,7 +344,7 @@ impl Refine for F32x8 {
     fn estimate(self) -> Self {
         self
     }
-    fn proven(self, _: Self) -> ((), bool) {
+    fn proven(self) -> ((), bool) {
         ((), false)
     }
     fn copysign(self, _: Self, (): ()) -> Self {

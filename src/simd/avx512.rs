@@ -125,6 +125,10 @@ impl Vector for F32x16 {
     }
 }
 
+/// From here on, the proofs in `refine.rs` hold.
+const LOWEST_F32: f32 = f32::from_bits((127 - 101) << 23);
+const LOWEST_F64: f64 = f64::from_bits((1023 - 969) << 52);
+
 impl Refine for F32x16 {
     const HALF: f32 = 0.5;
 
@@ -137,7 +141,7 @@ impl Refine for F32x16 {
 
         /// `vrsqrt14ps`, within 2^-14.
         estimate(a) {
-            let bits = _mm512_castps_si512(a);
+            let bits = _mm512_castps_si512(_mm512_max_ps(a, _mm512_set1_ps(LOWEST_F32)));
             let near = _mm512_or_epi32(bits, _mm512_set1_epi32(FOR_THE_EMULATOR));
             _mm512_rsqrt14_ps(_mm512_castsi512_ps(near))
         }
@@ -146,13 +150,13 @@ impl Refine for F32x16 {
     type Mask = __mmask16;
 
     #[inline(always)]
-    fn proven(self, product: Self) -> (__mmask16, bool) {
-        /// From here on, the proof in `refine.rs` holds.
-        const LOWEST: f32 = f32::from_bits((127 - 50) << 23);
-
-        avx512!(self, (a: __m512 = self.0, product: __m512 = product.0) -> (__mmask16, bool) {
-            let proven = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(product, _mm512_set1_ps(LOWEST));
+    fn proven(self) -> (__mmask16, bool) {
+        avx512!(self, (a: __m512 = self.0) -> (__mmask16, bool) {
             let bits = _mm512_castps_si512(a);
+            let lowest = LOWEST_F32.to_bits();
+            let above = _mm512_sub_epi32(bits, _mm512_set1_epi32(lowest.cast_signed()));
+            let span = _mm512_set1_epi32((f32::INFINITY.to_bits() - lowest).cast_signed());
+            let proven = _mm512_cmplt_epu32_mask(above, span);
             let good = proven == !0 || _mm512_mask_test_epi32_mask(!proven, bits, bits) == 0;
             (proven, good)
         })
@@ -347,7 +351,7 @@ impl Refine for F64x8 {
 
         /// As for f32, cut to 24 bits: within 2^-14 + 2^-23.
         estimate(a) {
-            let bits = _mm512_castpd_si512(a);
+            let bits = _mm512_castpd_si512(_mm512_max_pd(a, _mm512_set1_pd(LOWEST_F64)));
             let near = _mm512_or_epi64(bits, _mm512_set1_epi64(FOR_THE_EMULATOR.into()));
             let estimate = _mm512_castpd_si512(_mm512_rsqrt14_pd(_mm512_castsi512_pd(near)));
             _mm512_castsi512_pd(_mm512_and_epi64(estimate, _mm512_set1_epi64(!0 << 29)))
@@ -357,13 +361,13 @@ impl Refine for F64x8 {
     type Mask = __mmask8;
 
     #[inline(always)]
-    fn proven(self, product: Self) -> (__mmask8, bool) {
-        /// From here on, the proof in `refine.rs` holds.
-        const LOWEST: f64 = f64::from_bits((1023 - 484) << 52);
-
-        avx512!(self, (a: __m512d = self.0, product: __m512d = product.0) -> (__mmask8, bool) {
-            let proven = _mm512_cmp_pd_mask::<_CMP_GE_OQ>(product, _mm512_set1_pd(LOWEST));
+    fn proven(self) -> (__mmask8, bool) {
+        avx512!(self, (a: __m512d = self.0) -> (__mmask8, bool) {
             let bits = _mm512_castpd_si512(a);
+            let lowest = LOWEST_F64.to_bits();
+            let above = _mm512_sub_epi64(bits, _mm512_set1_epi64(lowest.cast_signed()));
+            let span = _mm512_set1_epi64((f64::INFINITY.to_bits() - lowest).cast_signed());
+            let proven = _mm512_cmplt_epu64_mask(above, span);
             let good = proven == !0 || _mm512_mask_test_epi64_mask(!proven, bits, bits) == 0;
             (proven, good)
         })

@@ -20,14 +20,13 @@
 //!
 //! # How AVX-512 sees where a value is
 //!
-//! By one ordered comparison of the first product, a·y, with a power of two. It is false for NaN, and so
-//! for 0 and ∞ as well, whose estimates are ∞ and 0, and whose products are NaN. A finite product is
-//! within 2^-13 of √a. From 2^-50 on it says that a ≥ 2^-100·(1 - 2^-12) in f32, and from 2^-484 on that
-//! a ≥ 2^-968·(1 - 2^-12) in f64: more than is needed. Lanes for which it is false stay as they are if
-//! they are ±0, their own roots; else the register takes the square-root unit.
+//! By one unsigned comparison of the bits, less those of the lowest value: it tells both ends. Lanes outside stay
+//! as they are if they are ±0, their own roots; else the register takes the square-root unit. Their estimates are
+//! those of the lowest value: nothing is multiplied by an infinite one, which would be an invalid operation where
+//! a program has made these trap.
 //!
-//! The estimates of all others are normal, so they are halved by an integer subtraction from the
-//! exponent, which keeps the multiply-add units free.
+//! The estimates are normal, so they are halved by an integer subtraction from the exponent, which keeps the
+//! multiply-add units free.
 //!
 //! # Proof for f32
 //!
@@ -67,13 +66,12 @@ pub trait Refine: Vector {
     fn sub_product(self, a: Self, b: Self) -> Self;
     /// `self / 2`, of normal numbers whose halves are normal.
     fn halve(self) -> Self;
-    /// Estimates of 1/√ of magnitudes.
+    /// Estimates of 1/√ of magnitudes for which the proofs hold; finite ones of zeros.
     fn estimate(self) -> Self;
     /// A choice of lanes.
     type Mask: Copy;
-    /// The lanes of magnitudes for which the proofs hold, by the `product` with their estimates, and whether
-    /// all others are zero.
-    fn proven(self, product: Self) -> (Self::Mask, bool);
+    /// The lanes of magnitudes for which the proofs hold, and whether all others are zero.
+    fn proven(self) -> (Self::Mask, bool);
     /// The magnitudes of `self` with the signs of `g` in those lanes; in others, where `g` is ±0, that.
     fn copysign(self, g: Self, proven: Self::Mask) -> Self;
 }
@@ -89,13 +87,12 @@ pub const F64_STEPS_FROM_AVX2: usize = 3;
 #[inline(always)]
 pub fn signed_sqrt<V: Refine, const STEPS: usize>(isa: V::Isa, g: V) -> V {
     let a = g.abs();
-    let estimate = a.estimate();
-    let product = a.mul(estimate);
-    let (proven, good) = a.proven(product);
+    let (proven, good) = a.proven();
     if !good {
         return g.signed_sqrt();
     }
-    sqrt::<V, STEPS>(a, estimate, product, V::splat(isa, V::HALF)).copysign(g, proven)
+    let estimate = a.estimate();
+    sqrt::<V, STEPS>(a, estimate, a.mul(estimate), V::splat(isa, V::HALF)).copysign(g, proven)
 }
 
 /// The correctly rounded square root of `a` from an `estimate` of 1/√a and their `product`, in `STEPS`
