@@ -26,7 +26,7 @@
 //! # Formats of 16 bits
 //!
 //! `bf16` and `f16` are computed in `f32`: read exactly ([`from_bf16`], [`from_f16`]), computed as below, and
-//! rounded to the nearest ([`bf16`], [`f16`]). So a step on parameters in bf16 is
+//! rounded to the nearest ([`bf16()`], [`f16()`]). So a step on parameters in bf16 is
 //! `bf16(descend(from_bf16(x), from_bf16(g), learning_rate))`. An optimizer's parameters can be stored in other
 //! ways: [`stochastic_bf16`], [`split16`] and what stands next to them.
 
