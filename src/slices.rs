@@ -173,8 +173,8 @@ impl Executor {
     /// let (weights, biases) = (Step::first(&Rule::powerstep(0.25))?, Step::first(&Rule::sgd(1.0))?);
     /// let (mut w, mut b, mut momentum) = ([1.0_f32; 3], [0.0; 1], [0.0; 3]);
     /// Executor::default().step_all(&mut [
-    ///     TensorStep::new(weights, &mut w, &[4.0, -4.0, 16.0], MomentumMut::Full(&mut momentum)),
-    ///     TensorStep::new(biases, &mut b, &[2.0], MomentumMut::None),
+    ///     TensorStep::new(weights, &mut w, &[4.0_f32, -4.0, 16.0], MomentumMut::Full(&mut momentum)),
+    ///     TensorStep::new(biases, &mut b, &[2.0_f32], MomentumMut::None),
     /// ])?;
     /// assert_eq!((w, b), ([0.5, 1.5, 0.0], [-2.0]));
     /// # Ok(())

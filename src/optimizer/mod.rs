@@ -516,7 +516,7 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     /// optimizer.write_master(0, &[0.1, -0.7], &mut parameters)?;
     /// optimizer.read_master(0, &parameters, &mut numbers)?;
     /// assert_eq!(numbers, [0.1, -0.7]);
-    /// assert_eq!(parameters.map(f32::from), [0.10009766, -0.69921875]);
+    /// assert_eq!(parameters.map(f32::from), [0.100097656, -0.69921875]);
     /// # Ok(())
     /// # }
     /// # main().unwrap();
