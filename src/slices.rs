@@ -171,7 +171,7 @@ impl Executor {
     ///
     /// # fn main() -> Result<(), rootstep::Error> {
     /// let (weights, biases) = (Step::first(&Rule::powerstep(0.25))?, Step::first(&Rule::sgd(1.0))?);
-    /// let (mut w, mut b, mut momentum) = ([1.0_f32; 3], [0.0; 1], [0.0; 3]);
+    /// let (mut w, mut b, mut momentum) = ([1.0_f32; 3], [0.0_f32; 1], [0.0; 3]);
     /// Executor::default().step_all(&mut [
     ///     TensorStep::new(weights, &mut w, &[4.0_f32, -4.0, 16.0], MomentumMut::Full(&mut momentum)),
     ///     TensorStep::new(biases, &mut b, &[2.0_f32], MomentumMut::None),
