@@ -476,8 +476,8 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
             return Err(invalid(format!("it {problem}")));
         }
         match &momentum {
-            // Before the first step the length is known of momentum alone.
-            Momentum::None if self.model.steps == 0 => own.length = None,
+            // Before the first step the length is known of momentum, and of what is kept beside the parameters.
+            Momentum::None if self.model.steps == 0 => own.length = own.extra.len(),
             Momentum::None => {}
             momentum => own.length = Some(momentum.len()),
         }

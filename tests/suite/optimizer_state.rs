@@ -471,7 +471,7 @@ fn foreign_files() {
     let of_weights = safetensors::serialize([("weight", view)], None).unwrap();
     for (file, problem) in [
         (of_weights, "the file's metadata has no `rootstep.optimizer.version`"),
-        (foreign("weight", Dtype::F32, 2), "`weight` is not the momentum of a tensor"),
+        (foreign("weight", Dtype::F32, 2), "`weight` is not part of the state of a tensor"),
         (foreign("weight.momentum", Dtype::F32, 2), "the file's metadata has no `weight.length`"),
         (foreign("weight.momentum.scale", Dtype::F32, 2), "`weight.momentum.scale` has no codes"),
         (b"{}".to_vec(), "not a safetensors file: failed to fill whole buffer"),
