@@ -463,7 +463,7 @@ fn check_all(configurations: u64) {
         pools[usize::try_from(seed / 7 % 3).unwrap()].install(|| {
             check::<f32>(F32, 2 * seed, executor, 1);
             check::<f64>(F64, 2 * seed + 1, executor, 1);
-            if seed.is_multiple_of(2) {
+            if seed.is_multiple_of(3) {
                 check::<bf16>(F32, 1 << 32 | seed, executor, 1);
             }
         });
@@ -483,7 +483,9 @@ fn long_tensors() {
         pool.install(|| {
             check::<f32>(F32, 1000 + seed, executor, TIMES);
             check::<f64>(F64, 2000 + seed, executor, TIMES / 2);
-            check::<bf16>(F32, 3000 + seed, executor, 2 * TIMES);
+            if seed < 3 {
+                check::<bf16>(F32, 3000 + seed, executor, 2 * TIMES);
+            }
         });
     }
 }
