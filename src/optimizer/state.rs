@@ -419,7 +419,7 @@ fn checksum<C: Float>(
         }
         // Where the parameters are stored as they are, the checksum is that of files that know nothing else.
         match storage {
-            Storage::Nearest => continue,
+            Storage::Nearest => {}
             Storage::Stochastic { seed } => {
                 hasher.update(&[1]);
                 hasher.update(&seed.to_le_bytes());

@@ -126,7 +126,8 @@ fn random(seed: u64, step: u64, place: u32, index: u64) -> f64 {
     let mut key = [seed % WORD, seed / WORD];
     for _ in 0..7 {
         let (a, b) = (words[0] * 0xD251_1F53, words[2] * 0xCD9E_8D57);
-        words = [b / WORD ^ words[1] ^ key[0], b % WORD, a / WORD ^ words[3] ^ key[1], a % WORD];
+        words =
+            [(b / WORD) ^ words[1] ^ key[0], b % WORD, (a / WORD) ^ words[3] ^ key[1], a % WORD];
         key = [(key[0] + 0x9E37_79B9) % WORD, (key[1] + 0xBB67_AE85) % WORD];
     }
     let word = words[usize::try_from(index % 128 / 32).unwrap()];
@@ -332,6 +333,32 @@ impl Parameter for bf16 {
     ];
 }
 
+/// The parameters, and the numbers that they are a part of, are those of the oracle, `times` over.
+fn compare<T: Parameter>(
+    optimizer: &Optimizer<T>,
+    x: &[T],
+    tensor: &Tensor,
+    times: usize,
+    place: impl Fn() -> String,
+) {
+    assert_eq!(x.len(), tensor.x.len() * times);
+    let mut numbers: Vec<T::Compute> = x.iter().map(|x| x.widen()).collect();
+    // Before the first step that is taken the optimizer knows no tensors.
+    if optimizer.tensors() > 0 {
+        optimizer.read_master(usize::try_from(tensor.place).unwrap(), x, &mut numbers).unwrap();
+    }
+    let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    let expected = tensor.stored.iter().zip(&tensor.x).cycle();
+    for (k, ((x, number), expected)) in x.iter().zip(numbers).zip(expected).enumerate() {
+        let (x, number) = (x.number(), number.to_f64());
+        assert!(
+            same(x, *expected.0) && same(number, *expected.1),
+            "{}, element {k}: {x:?} of {number:?}, the oracle says {expected:?}",
+            place()
+        );
+    }
+}
+
 /// One configuration, four steps. Each tensor is the one of the oracle `times` over: more than once it is whole
 /// blocks of int8, and nothing is clipped by the norm, whose sum knows no repetition, nor stored at random.
 fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) {
@@ -379,7 +406,7 @@ fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) 
         .map(|(place, x)| Tensor { place, x: wide(x), stored: wide(x), m: Vec::new() })
         .collect();
     let mut model: Vec<Vec<T>> = first.iter().map(|x| x.repeat(times)).collect();
-    let mut steps = 0;
+    let (mut steps, one) = (0, T::Compute::from_f64(1.0));
     for round in 0..4 {
         // Gradients with values that are not finite are common enough to be left out half of the time.
         let tame = draw.below(2) == 0;
@@ -388,8 +415,10 @@ fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) 
             .map(|&length| {
                 let mut gradient = tensor(&mut draw, length);
                 if tame {
-                    let one = T::nearest(T::Compute::from_f64(1.0));
-                    gradient.iter_mut().filter(|g| !g.number().is_finite()).for_each(|g| *g = one);
+                    gradient
+                        .iter_mut()
+                        .filter(|g| !g.number().is_finite())
+                        .for_each(|g| *g = T::nearest(one));
                 }
                 (draw.below(5) > 0).then_some(gradient)
             })
@@ -421,24 +450,9 @@ fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) 
             steps += 1;
         }
         for (i, (x, tensor)) in model.iter().zip(&oracle).enumerate() {
-            assert_eq!(x.len(), tensor.x.len() * times);
-            let mut numbers = vec![T::Compute::default(); x.len()];
-            if optimizer.tensors() > 0 {
-                optimizer.read_master(i, x, &mut numbers).unwrap();
-            } else {
-                numbers = x.iter().map(|x| x.widen()).collect();
-            }
-            let found = x.iter().map(|x| x.number()).zip(numbers.iter().map(|x| x.to_f64()));
-            let expected = tensor.stored.iter().zip(&tensor.x).cycle();
-            let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
-            for (k, (x, expected)) in found.zip(expected).enumerate() {
-                assert!(
-                    same(x.0, *expected.0) && same(x.1, *expected.1),
-                    "seed {seed}, round {round}, element {k} of tensor {i}, {:?}, {executor:?}: {x:?}, \
-                     the oracle says {expected:?}",
-                    rules[groups[i]]
-                );
-            }
+            let (round, rule) = (format!("seed {seed}, round {round}"), &rules[groups[i]]);
+            let place = || format!("{round}, tensor {i}, {rule:?}, {executor:?}");
+            compare(&optimizer, x, tensor, times, place);
         }
         assert_eq!(optimizer.steps(), steps);
         if draw.below(3) == 0 {

@@ -157,7 +157,9 @@ impl Tensor {
         }
         match self.rule.momentum_format {
             MomentumFormat::Bf16 => {
-                m.iter_mut().for_each(|m| *m = reference::bf16_momentum(*m));
+                for m in &mut m {
+                    *m = reference::bf16_momentum(*m);
+                }
             }
             MomentumFormat::Int8 => m.chunks_mut(128).for_each(reference::int8_momentum),
             _ => {}
@@ -560,11 +562,13 @@ fn file<T: Half>(optimizer: &Optimizer<T>) -> Vec<u8> {
     file
 }
 
+/// From one optimizer to another.
+type Way<'a, T> = &'a dyn Fn(&Optimizer<T>, &mut Optimizer<T>);
+
 /// Saved and loaded in every way after `before` steps; the next ones are those of a run without interruption.
 fn resume<T: Half>() {
     let path =
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("storage-{}", T::TYPE));
-    type Way<'a, T> = &'a dyn Fn(&Optimizer<T>, &mut Optimizer<T>);
     let ways: [Way<T>; 4] = [
         &|from, to| to.restore(&from.state()).unwrap(),
         &|from, to| {
@@ -674,12 +678,14 @@ fn changed(version: u64, change: impl FnOnce(&mut Value)) -> State {
     serde_json::from_value(state).unwrap()
 }
 
+/// What is changed of the tensors of a state.
+type Change = fn(&mut Value);
+
 #[test]
 fn changed_states() {
-    let refused = |version, change: fn(&mut Value)| {
-        refused(|optimizer| optimizer.restore(&changed(version, change)))
-    };
-    let damages: [fn(&mut Value); 8] = [
+    let refused =
+        |version, change: Change| refused(|optimizer| optimizer.restore(&changed(version, change)));
+    let damages: [Change; 8] = [
         |t| t[1]["storage"] = json!({ "Stochastic": { "seed": 8 } }),
         |t| t[1]["storage"] = json!("Nearest"),
         |t| t[2]["storage"] = json!("Split8"),
@@ -693,7 +699,7 @@ fn changed_states() {
         let problem = refused(2, damage);
         assert!(problem.starts_with("it is damaged: its checksum is "), "{problem}");
     }
-    let problems: [(&str, fn(&mut Value)); 6] = [
+    let problems: [(&str, Change); 6] = [
         ("tensor `c` has 3 elements beside the parameters; allowed: 13", |t| {
             t[2]["extra"] = json!({ "Split16": vec![0; 3] });
         }),
@@ -816,13 +822,13 @@ fn changed_files() {
         rewritten(|_, data| data.push(("a.low".to_owned(), Dtype::I8, vec![0; 20]))),
         rewritten(|_, data| data.push(("a.master".to_owned(), Dtype::F32, vec![0; 80]))),
         rewritten(|_, data| {
-            data.iter_mut().for_each(|(key, ..)| {
-                if let Some(other) =
-                    [("c.low", "d.low"), ("d.low", "c.low")].iter().find(|(a, _)| a == key)
-                {
-                    other.1.clone_into(key);
+            for (key, ..) in data {
+                match &key[..] {
+                    "c.low" => "d.low".clone_into(key),
+                    "d.low" => "c.low".clone_into(key),
+                    _ => {}
                 }
-            })
+            }
         }),
     ];
     for bytes in damaged {
