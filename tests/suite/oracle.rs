@@ -359,6 +359,30 @@ fn compare<T: Parameter>(
     }
 }
 
+/// An optimizer whose tensor `i` is in group `groups[i]`.
+fn build<T: Parameter>(
+    rules: &[Rule],
+    groups: &[usize],
+    common: &Common,
+    executor: Executor,
+) -> Optimizer<T> {
+    let mut builder = Optimizer::<T>::builder(rules[0])
+        .with_gradient_scale(common.gradient_scale)
+        .with_non_finite(common.non_finite)
+        .with_executor(executor);
+    for (group, &rule) in rules.iter().enumerate().skip(1) {
+        let tensors = (0..groups.len()).filter(|&tensor| groups[tensor] == group);
+        builder = builder.with_group(rule, tensors);
+    }
+    if let Some(limit) = common.clip_norm {
+        builder = builder.with_clip_norm(limit);
+    }
+    if let Some(limit) = common.clip_value {
+        builder = builder.with_clip_value(limit);
+    }
+    builder.build().unwrap()
+}
+
 /// One configuration, four steps. Each tensor is the one of the oracle `times` over: more than once it is whole
 /// blocks of int8, and nothing is clipped by the norm, whose sum knows no repetition, nor stored at random.
 fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) {
@@ -374,23 +398,7 @@ fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) 
     }
     let groups: Vec<usize> =
         lengths.iter().map(|_| usize::try_from(draw.below(rules.len() as u64)).unwrap()).collect();
-    let build = || {
-        let mut builder = Optimizer::<T>::builder(rules[0])
-            .with_gradient_scale(common.gradient_scale)
-            .with_non_finite(common.non_finite)
-            .with_executor(executor);
-        for (group, &rule) in rules.iter().enumerate().skip(1) {
-            let tensors = (0..lengths.len()).filter(|&tensor| groups[tensor] == group);
-            builder = builder.with_group(rule, tensors);
-        }
-        if let Some(limit) = common.clip_norm {
-            builder = builder.with_clip_norm(limit);
-        }
-        if let Some(limit) = common.clip_value {
-            builder = builder.with_clip_value(limit);
-        }
-        builder.build().unwrap()
-    };
+    let build = || build::<T>(&rules, &groups, &common, executor);
     let mut optimizer = build();
     // Beside the largest numbers the others vanish in a norm, and in a block of int8.
     let all_usual = draw.below(3) == 0;
