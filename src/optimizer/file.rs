@@ -235,6 +235,11 @@ const fn extra_key(extra: &Extra) -> Option<(&'static str, Dtype)> {
     }
 }
 
+/// The name of a tensor, and which of these the key is of it.
+fn strip_extra(key: &str) -> Option<(&str, &'static str)> {
+    [LOW, MASTER].into_iter().find_map(|ending| Some((key.strip_suffix(ending)?, ending)))
+}
+
 const STOCHASTIC: &str = "stochastic ";
 
 fn storage_name(storage: Storage) -> String {
@@ -311,19 +316,17 @@ fn read_data<C: Float>(header: &Metadata, mut reader: impl Read) -> Result<Data<
                 _ => return Err(wrong_type(&format!("{:?}, BF16 or I8", full_type::<C>()))),
             };
             data.insert(name.to_owned(), momentum);
-        } else if let Some(name) = key.strip_suffix(LOW) {
-            let extra = match info.dtype {
-                Dtype::I16 => Extra::Split16(read(&mut reader, count).map_err(failed)?),
-                Dtype::I8 => Extra::Split8(read(&mut reader, count).map_err(failed)?),
-                _ => return Err(wrong_type("I16 or I8")),
+        } else if let Some((name, ending)) = strip_extra(&key) {
+            let extra = match (ending, info.dtype) {
+                (LOW, Dtype::I16) => Extra::Split16(read(&mut reader, count).map_err(failed)?),
+                (LOW, Dtype::I8) => Extra::Split8(read(&mut reader, count).map_err(failed)?),
+                (MASTER, Dtype::F32) => Extra::Master(read(&mut reader, count).map_err(failed)?),
+                (LOW, _) => return Err(wrong_type("I16 or I8")),
+                _ => return Err(wrong_type("F32")),
             };
-            extras.insert(name.to_owned(), extra);
-        } else if let Some(name) = key.strip_suffix(MASTER) {
-            if info.dtype != Dtype::F32 {
-                return Err(wrong_type("F32"));
+            if extras.insert(name.to_owned(), extra).is_some() {
+                return Err(invalid(format!("it has both `{name}{LOW}` and `{name}{MASTER}`")));
             }
-            let master = read(&mut reader, count).map_err(failed)?;
-            extras.insert(name.to_owned(), Extra::Master(master));
         } else {
             return Err(invalid(format!("`{key}` is not part of the state of a tensor")));
         }

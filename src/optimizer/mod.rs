@@ -476,8 +476,8 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
             return Err(invalid(format!("it {problem}")));
         }
         match &momentum {
-            // Before the first step the length is known of momentum alone.
-            Momentum::None if self.model.steps == 0 => own.length = None,
+            // Before the first step the length is known of momentum, and of what is kept beside the parameters.
+            Momentum::None if self.model.steps == 0 => own.length = own.extra.len(),
             Momentum::None => {}
             momentum => own.length = Some(momentum.len()),
         }
@@ -594,7 +594,8 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     /// Goes on from a saved state. The rules are not part of it: build the optimizer as before, with the rules
     /// that were [set](Self::set_rule) since. Tensors go by their names if they have
     /// [any](Builder::with_names), else by their indices; those that had joined an optimizer without names join
-    /// this one, in the groups that they were in.
+    /// this one, in the groups that they were in. Tensors must be [stored](Storage) as they were, but with any
+    /// seed: those of the rules are taken.
     ///
     /// The state of an optimizer before its first step makes this one begin anew, with the tensors that it has.
     ///

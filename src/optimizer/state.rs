@@ -18,7 +18,8 @@ use std::fmt;
 pub(super) const VERSION: u32 = 2;
 
 /// The state of an [`Optimizer`](super::Optimizer), to be saved: the number of steps, and the name, the
-/// length and the momentum of each tensor. It does not contain the rules.
+/// length and the momentum of each tensor, with what is kept beside its parameters by their
+/// [`Storage`](super::Storage). It does not contain the rules.
 ///
 /// With the feature `serde` it can be serialised in any format; numbers are saved by their bits, so
 /// that no format changes them, and a checksum tells whether any was changed since.

@@ -3,10 +3,12 @@
 #[path = "../support/random_bits.rs"]
 mod random_bits;
 
+use half::bf16;
 use proptest::prelude::*;
 use random_bits::random_bits;
 use rootstep::optimizer::{
-    LossScale, MomentumFormat, NonFinite, Optimizer, Plateau, Power, PowerOf, Rule, Schedule, State,
+    LossScale, MomentumFormat, NonFinite, Optimizer, Plateau, Power, PowerOf, Rule, Schedule,
+    State, Storage,
 };
 use rootstep::{Element, Float};
 use serde::Serialize;
@@ -82,6 +84,17 @@ fn schedules_in_every_format() {
     assert_read_back(&Schedule::linear(0.1, 0.2, u64::MAX).unwrap());
 }
 
+/// Some seeds are beyond what has a place in 63 bits, or in the integers of f64.
+const STORAGES: [Storage; 7] = [
+    Storage::Nearest,
+    Storage::Stochastic { seed: 0 },
+    Storage::Stochastic { seed: (1 << 53) + 1 },
+    Storage::Stochastic { seed: u64::MAX },
+    Storage::Split16,
+    Storage::Split8,
+    Storage::Master,
+];
+
 fn rules(seed: u64) -> Vec<Rule> {
     let mut bits = random_bits(seed);
     let mut rules = Vec::new();
@@ -101,6 +114,8 @@ fn rules(seed: u64) -> Vec<Rule> {
     for format in [MomentumFormat::Full, MomentumFormat::Bf16, MomentumFormat::Int8] {
         rules.push(full.with_momentum_format(format));
     }
+    rules.extend(STORAGES.map(|storage| full.with_storage(storage)));
+    rules.push(full.with_storage(Storage::Stochastic { seed: bits() }));
     rules
 }
 
@@ -200,6 +215,51 @@ fn states<T: Element<Compute = T> + Float>() {
             again.restore(&state).unwrap();
             assert_eq!(again.state(), optimizer.state());
         }
+    }
+}
+
+/// A tensor for each storage.
+fn of_storages() -> Optimizer<bf16> {
+    let rule = |storage| Rule::powerstep(0.1).with_storage(storage);
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    let mut builder = Optimizer::builder(rule(Storage::Nearest)).with_names(names);
+    for (name, storage) in names.into_iter().zip(STORAGES) {
+        builder = builder.with_named_group(rule(storage), [name]);
+    }
+    builder.build().unwrap()
+}
+
+/// After a step that leaves numbers of every class beside the parameters.
+fn of_storages_on_its_way() -> Optimizer<bf16> {
+    let mut optimizer = of_storages();
+    let gradient = [f32::NAN, -0.0, 1e-42, f32::INFINITY, -3.7].map(bf16::from_f32);
+    optimizer.step(&mut [[bf16::ONE; 5]; 7], &[gradient; 7]).unwrap();
+    optimizer
+}
+
+#[test]
+fn states_of_storages_in_every_format() {
+    assert_read_back(&of_storages().state());
+    let state = of_storages_on_its_way().state();
+    assert_read_back(&state);
+    for (format, read) in read_back::<State>(&state) {
+        let mut again = of_storages();
+        again.restore(&read).unwrap();
+        assert_eq!(again.state(), state, "{format}");
+    }
+}
+
+#[test]
+fn flipped_bits_of_storages() {
+    let (right, new) = (of_storages_on_its_way().state(), of_storages().state());
+    let file = postcard::to_allocvec(&right).unwrap();
+    for bit in 0..file.len() * 8 {
+        let mut flipped = file.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let mut again = of_storages();
+        let read = postcard::from_bytes::<State>(&flipped).ok();
+        let taken = read.is_some_and(|state| again.restore(&state).is_ok());
+        assert_eq!(again.state(), if taken { right.clone() } else { new.clone() }, "bit {bit}");
     }
 }
 

@@ -41,6 +41,7 @@ mod schedules;
 #[cfg(feature = "rayon")]
 mod soak;
 mod step_all;
+mod storage;
 mod tensors;
 #[cfg(feature = "rayon")]
 mod threads;

@@ -2,14 +2,21 @@
 //! exact arithmetic on integers, rounded once by a rule that is written out in `tests/support/exact.rs`. None of its
 //! square roots, products and sums is the machine's, and of the library it has but names.
 
-use crate::exact::{BF16, Binary, F32, F64, power_of_two};
+use crate::exact::{BF16, Binary, F32, F64, UPPER24, power_of_two};
 use crate::support::{TestElement, executors, random_bits};
-use rootstep::optimizer::{MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule, State};
-use rootstep::{Error, Executor};
+use half::bf16;
+use rootstep::optimizer::{
+    MomentumFormat, NonFinite, Optimizer, Power, PowerOf, Rule, State, Storage,
+};
+use rootstep::{Element, Error, Executor, Float as _};
 
 /// The numbers are f64, which have a place for every number of the smaller formats.
 struct Tensor {
+    /// Its place in the model.
+    place: u32,
     x: Vec<f64>,
+    /// The parameters, of which `x` may have more bits.
+    stored: Vec<f64>,
     /// Empty before the first step.
     m: Vec<f64>,
 }
@@ -99,7 +106,66 @@ fn int8(block: &mut [f64]) {
     }
 }
 
+/// A magnitude in units of bf16's last place at it, rounded by `round` to whole ones.
+fn bf16_by(x: f64, round: impl FnOnce(f64) -> f64) -> f64 {
+    if !x.is_finite() || x == 0.0 {
+        return x;
+    }
+    let exponent = i64::try_from(x.abs().to_bits() >> 52).unwrap() - 1023;
+    let unit = power_of_two(exponent.max(-126) - 7);
+    let rounded = round(x.abs() / unit) * unit;
+    (if rounded < power_of_two(128) { rounded } else { f64::INFINITY }).copysign(x)
+}
+
+/// The draw of stochastic rounding for an element.
+fn random(seed: u64, step: u64, place: u32, index: u64) -> f64 {
+    const WORD: u64 = 1 << 32;
+    let c = index / 128 * 16 + index % 32 / 2;
+    let second = c / WORD % (1 << 16) + (step / WORD % (1 << 16)) * (1 << 16);
+    let mut words = [c % WORD, second, place.into(), step % WORD];
+    let mut key = [seed % WORD, seed / WORD];
+    for _ in 0..7 {
+        let (a, b) = (words[0] * 0xD251_1F53, words[2] * 0xCD9E_8D57);
+        words =
+            [(b / WORD) ^ words[1] ^ key[0], b % WORD, (a / WORD) ^ words[3] ^ key[1], a % WORD];
+        key = [(key[0] + 0x9E37_79B9) % WORD, (key[1] + 0xBB67_AE85) % WORD];
+    }
+    let word = words[usize::try_from(index % 128 / 32).unwrap()];
+    let half = if index.is_multiple_of(2) { word % (1 << 16) } else { word >> 16 };
+    half as f64
+}
+
+/// A number as it is stored, and what is left of it.
+fn store(storage: Storage, x: f64, draw: impl FnOnce(u64) -> f64) -> (f64, f64) {
+    let ties_away = |x| bf16_by(x, f64::round);
+    match storage {
+        Storage::Nearest => (BF16.round(x), BF16.round(x)),
+        Storage::Stochastic { seed } => {
+            let stored = bf16_by(x, |units| {
+                let distance = ((units - units.floor()) * 65_536.0).floor();
+                units.floor() + f64::from(u8::from(distance + draw(seed) >= 65_536.0))
+            });
+            (stored, stored)
+        }
+        Storage::Split16 => (ties_away(x), x),
+        Storage::Split8 => (ties_away(UPPER24.round(x)), UPPER24.round(x)),
+        Storage::Master => (BF16.round(x), x),
+        other => panic!("{other:?} is not in this oracle"),
+    }
+}
+
 impl Tensor {
+    /// Stores what `x` has become in step number `step`: f32 and f64 are what they are computed in.
+    fn store<T: Parameter>(&mut self, storage: Storage, step: u64) {
+        if T::STORAGES.len() == 1 {
+            self.stored.clone_from(&self.x);
+            return;
+        }
+        for (index, (x, stored)) in (0..).zip(self.x.iter_mut().zip(&mut self.stored)) {
+            (*stored, *x) = store(storage, *x, |seed| random(seed, step, self.place, index));
+        }
+    }
+
     fn step(&mut self, of: Binary, rule: &Rule, common: &Common, factor: f64, g: &[f64]) {
         let first = self.m.is_empty();
         let sign = if rule.maximize { -1.0 } else { 1.0 };
@@ -206,7 +272,7 @@ impl Draw {
         T::from_f64((self.share() - 0.5) * self.of(&[1.0, 1e-3, 10.0]))
     }
 
-    fn rule(&mut self) -> Rule {
+    fn rule(&mut self, storages: &[Storage]) -> Rule {
         let powers = [
             Power::Zero,
             Power::Quarter,
@@ -228,6 +294,10 @@ impl Draw {
         rule.weight_decay = if self.below(2) == 0 { 0.0 } else { self.share() / 10.0 };
         rule.decoupled_weight_decay = if self.below(2) == 0 { 0.0 } else { self.share() / 10.0 };
         rule.maximize = self.below(3) == 0;
+        rule.storage = match self.of(storages) {
+            Storage::Stochastic { .. } => Storage::Stochastic { seed: self.0() },
+            other => other,
+        };
         rule
     }
 
@@ -242,11 +312,84 @@ impl Draw {
     }
 }
 
+/// The types of parameters, with the storages that they allow.
+trait Parameter: Element<Compute: TestElement> {
+    const STORAGES: &'static [Storage] = &[Storage::Nearest];
+
+    fn number(self) -> f64 {
+        self.widen().to_f64()
+    }
+}
+
+impl Parameter for f32 {}
+impl Parameter for f64 {}
+impl Parameter for bf16 {
+    const STORAGES: &'static [Storage] = &[
+        Storage::Nearest,
+        Storage::Split16,
+        Storage::Split8,
+        Storage::Master,
+        Storage::Stochastic { seed: 0 },
+    ];
+}
+
+/// The parameters, and the numbers that they are a part of, are those of the oracle, `times` over.
+fn compare<T: Parameter>(
+    optimizer: &Optimizer<T>,
+    x: &[T],
+    tensor: &Tensor,
+    times: usize,
+    place: impl Fn() -> String,
+) {
+    assert_eq!(x.len(), tensor.x.len() * times);
+    let mut numbers: Vec<T::Compute> = x.iter().map(|x| x.widen()).collect();
+    // Before the first step that is taken the optimizer knows no tensors.
+    if optimizer.tensors() > 0 {
+        optimizer.read_master(usize::try_from(tensor.place).unwrap(), x, &mut numbers).unwrap();
+    }
+    let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    let expected = tensor.stored.iter().zip(&tensor.x).cycle();
+    for (k, ((x, number), expected)) in x.iter().zip(numbers).zip(expected).enumerate() {
+        let (x, number) = (x.number(), number.to_f64());
+        assert!(
+            same(x, *expected.0) && same(number, *expected.1),
+            "{}, element {k}: {x:?} of {number:?}, the oracle says {expected:?}",
+            place()
+        );
+    }
+}
+
+/// An optimizer whose tensor `i` is in group `groups[i]`.
+fn build<T: Parameter>(
+    rules: &[Rule],
+    groups: &[usize],
+    common: &Common,
+    executor: Executor,
+) -> Optimizer<T> {
+    let mut builder = Optimizer::<T>::builder(rules[0])
+        .with_gradient_scale(common.gradient_scale)
+        .with_non_finite(common.non_finite)
+        .with_executor(executor);
+    for (group, &rule) in rules.iter().enumerate().skip(1) {
+        let tensors = (0..groups.len()).filter(|&tensor| groups[tensor] == group);
+        builder = builder.with_group(rule, tensors);
+    }
+    if let Some(limit) = common.clip_norm {
+        builder = builder.with_clip_norm(limit);
+    }
+    if let Some(limit) = common.clip_value {
+        builder = builder.with_clip_value(limit);
+    }
+    builder.build().unwrap()
+}
+
 /// One configuration, four steps. Each tensor is the one of the oracle `times` over: more than once it is whole
-/// blocks of int8, and nothing is clipped by the norm, whose sum knows no repetition.
-fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor, times: usize) {
+/// blocks of int8, and nothing is clipped by the norm, whose sum knows no repetition, nor stored at random.
+fn check<T: Parameter>(of: Binary, seed: u64, executor: Executor, times: usize) {
     let mut draw = Draw(Box::new(random_bits(seed)));
-    let rules: Vec<Rule> = (0..=draw.below(3)).map(|_| draw.rule()).collect();
+    let ways = T::STORAGES.len();
+    let storages = &T::STORAGES[..if times > 1 { ways.min(4) } else { ways }];
+    let rules: Vec<Rule> = (0..=draw.below(3)).map(|_| draw.rule(storages)).collect();
     let mut common = draw.common();
     let mut lengths: Vec<usize> =
         (0..draw.below(5)).map(|_| draw.of(&[0, 1, 3, 17, 64, 130, 300])).collect();
@@ -255,36 +398,23 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor, times: usize
     }
     let groups: Vec<usize> =
         lengths.iter().map(|_| usize::try_from(draw.below(rules.len() as u64)).unwrap()).collect();
-    let build = || {
-        let mut builder = Optimizer::<T>::builder(rules[0])
-            .with_gradient_scale(common.gradient_scale)
-            .with_non_finite(common.non_finite)
-            .with_executor(executor);
-        for (group, &rule) in rules.iter().enumerate().skip(1) {
-            let tensors = (0..lengths.len()).filter(|&tensor| groups[tensor] == group);
-            builder = builder.with_group(rule, tensors);
-        }
-        if let Some(limit) = common.clip_norm {
-            builder = builder.with_clip_norm(limit);
-        }
-        if let Some(limit) = common.clip_value {
-            builder = builder.with_clip_value(limit);
-        }
-        builder.build().unwrap()
-    };
+    let build = || build::<T>(&rules, &groups, &common, executor);
     let mut optimizer = build();
     // Beside the largest numbers the others vanish in a norm, and in a block of int8.
     let all_usual = draw.below(3) == 0;
     let tensor = |draw: &mut Draw, length: usize| -> Vec<T> {
         let usual = all_usual || draw.below(2) == 0;
-        (0..length).map(|_| if usual { draw.usual() } else { draw.value() }).collect()
+        let mut value = || if usual { draw.usual() } else { draw.value() };
+        (0..length).map(|_| T::nearest(value())).collect()
     };
     let first: Vec<Vec<T>> = lengths.iter().map(|&length| tensor(&mut draw, length)).collect();
-    let wide = |values: &[T]| -> Vec<f64> { values.iter().map(|value| value.to_f64()).collect() };
-    let mut oracle: Vec<Tensor> =
-        first.iter().map(|x| Tensor { x: wide(x), m: Vec::new() }).collect();
+    let wide = |values: &[T]| -> Vec<f64> { values.iter().map(|value| value.number()).collect() };
+    let tensors = (0..).zip(&first);
+    let mut oracle: Vec<Tensor> = tensors
+        .map(|(place, x)| Tensor { place, x: wide(x), stored: wide(x), m: Vec::new() })
+        .collect();
     let mut model: Vec<Vec<T>> = first.iter().map(|x| x.repeat(times)).collect();
-    let mut steps = 0;
+    let (mut steps, one) = (0, T::Compute::from_f64(1.0));
     for round in 0..4 {
         // Gradients with values that are not finite are common enough to be left out half of the time.
         let tame = draw.below(2) == 0;
@@ -293,7 +423,10 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor, times: usize
             .map(|&length| {
                 let mut gradient = tensor(&mut draw, length);
                 if tame {
-                    gradient.iter_mut().filter(|g| !g.is_finite()).for_each(|g| *g = T::ONE);
+                    gradient
+                        .iter_mut()
+                        .filter(|g| !g.number().is_finite())
+                        .for_each(|g| *g = T::nearest(one));
                 }
                 (draw.below(5) > 0).then_some(gradient)
             })
@@ -319,21 +452,15 @@ fn check<T: TestElement>(of: Binary, seed: u64, executor: Executor, times: usize
             for ((tensor, gradient), &group) in oracle.iter_mut().zip(&given).zip(&groups) {
                 if let Some(gradient) = gradient {
                     tensor.step(of, &rules[group], &common, factor, gradient);
+                    tensor.store::<T>(rules[group].storage, steps);
                 }
             }
             steps += 1;
         }
         for (i, (x, tensor)) in model.iter().zip(&oracle).enumerate() {
-            assert_eq!(x.len(), tensor.x.len() * times);
-            for (k, (x, expected)) in x.iter().zip(tensor.x.iter().cycle()).enumerate() {
-                let x = x.to_f64();
-                assert!(
-                    x.to_bits() == expected.to_bits() || x.is_nan() && expected.is_nan(),
-                    "seed {seed}, round {round}, element {k} of tensor {i}, {:?}, {executor:?}: {x:?}, \
-                     the oracle says {expected:?}",
-                    rules[groups[i]]
-                );
-            }
+            let (round, rule) = (format!("seed {seed}, round {round}"), &rules[groups[i]]);
+            let place = || format!("{round}, tensor {i}, {rule:?}, {executor:?}");
+            compare(&optimizer, x, tensor, times, place);
         }
         assert_eq!(optimizer.steps(), steps);
         if draw.below(3) == 0 {
@@ -358,6 +485,9 @@ fn check_all(configurations: u64) {
         pools[usize::try_from(seed / 7 % 3).unwrap()].install(|| {
             check::<f32>(F32, 2 * seed, executor, 1);
             check::<f64>(F64, 2 * seed + 1, executor, 1);
+            if seed.is_multiple_of(3) {
+                check::<bf16>(F32, 1 << 32 | seed, executor, 1);
+            }
         });
     }
 }
@@ -375,6 +505,9 @@ fn long_tensors() {
         pool.install(|| {
             check::<f32>(F32, 1000 + seed, executor, TIMES);
             check::<f64>(F64, 2000 + seed, executor, TIMES / 2);
+            if seed < 3 {
+                check::<bf16>(F32, 3000 + seed, executor, 2 * TIMES);
+            }
         });
     }
 }

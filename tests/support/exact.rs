@@ -16,6 +16,8 @@ pub struct Binary {
 pub const F32: Binary = Binary { precision: 24, least: -149, beyond: 128 };
 pub const F64: Binary = Binary { precision: 53, least: -1074, beyond: 1024 };
 pub const BF16: Binary = Binary { precision: 8, least: -133, beyond: 128 };
+/// The numbers that are the upper 24 bits of an f32.
+pub const UPPER24: Binary = Binary { precision: 16, least: -141, beyond: 128 };
 
 /// The magnitude of a finite number, as an integer times a power of two.
 fn exactly(value: f64) -> (BigUint, i64) {

@@ -1,10 +1,11 @@
 //! What a new user of the optimizer does wrong, and the exact messages.
 
-use rootstep::Error;
+use half::{bf16, f16};
 use rootstep::optimizer::{
     LossScale, Momentum, MomentumFormat, NonFinite, Optimizer, Plateau, Power, Rule, Schedule,
-    State,
+    State, Storage,
 };
+use rootstep::{Element, Error};
 use std::fmt::Display;
 
 type Model = Vec<Vec<f32>>;
@@ -206,6 +207,129 @@ fn tensors() {
         ),
     ] {
         assert_eq!(given, message);
+    }
+}
+
+fn stored<T: Element>(storage: Storage) -> Result<Optimizer<T>, Error> {
+    Optimizer::builder(Rule::sgd(0.1).with_storage(storage)).build()
+}
+
+#[test]
+fn storages_of_other_elements() {
+    let stochastic = Storage::Stochastic { seed: 3 };
+    let all = [stochastic, Storage::Split16, Storage::Split8, Storage::Master];
+    let names = ["stochastic", "split16", "split8", "master"];
+    for (storage, name) in all.into_iter().zip(names) {
+        let message =
+            |of: &str| format!("the storage is {name}; allowed: nearest for parameters in {of}");
+        assert_eq!(of(stored::<f32>(storage)), message("f32"));
+        assert_eq!(of(stored::<f64>(storage)), message("f64"));
+        // The gradients have no part in it.
+        let builder = Optimizer::<f32>::builder(Rule::sgd(0.1).with_storage(storage));
+        assert_eq!(of(builder.with_gradients::<bf16>().build()), message("f32"));
+        // In any group, and later.
+        let rule = Rule::sgd(0.1).with_storage(storage);
+        let builder = Optimizer::<f32>::builder(Rule::sgd(0.1)).with_group(rule, [1]);
+        assert_eq!(of(builder.build()), message("f32"));
+        let mut optimizer = stored::<f32>(Storage::Nearest).unwrap();
+        assert_eq!(of(optimizer.set_rule(0, rule)), message("f32"));
+        assert_eq!(of(stored::<bf16>(storage)), "no error");
+        let of_f16 = match name {
+            "split16" | "split8" => format!(
+                "the storage is {name}; allowed: nearest, stochastic or master for parameters in f16"
+            ),
+            _ => "no error".to_owned(),
+        };
+        assert_eq!(of(stored::<f16>(storage)), of_f16);
+    }
+}
+
+#[test]
+fn storages_that_have_begun() {
+    let with = |storage| Rule::sgd(0.1).with_storage(storage);
+    for (begun, other, message) in [
+        (
+            Storage::Split16,
+            Storage::Nearest,
+            "the storage is Nearest; allowed: Split16, that of the tensors that there are",
+        ),
+        (
+            Storage::Master,
+            Storage::Stochastic { seed: 3 },
+            "the storage is Stochastic { seed: 3 }; allowed: Master, that of the tensors that there are",
+        ),
+        (
+            Storage::Split8,
+            Storage::Split16,
+            "the storage is Split16; allowed: Split8, that of the tensors that there are",
+        ),
+        (Storage::Stochastic { seed: 3 }, Storage::Master, "no error"),
+        (Storage::Stochastic { seed: 3 }, Storage::Stochastic { seed: 4 }, "no error"),
+        (Storage::Nearest, Storage::Split8, "no error"),
+    ] {
+        let mut optimizer = stored::<bf16>(begun).unwrap();
+        optimizer.step(&mut [[bf16::ONE; 2]], &[[bf16::ONE; 2]]).unwrap();
+        assert_eq!(of(optimizer.set_rule(0, with(other))), message);
+        // Before its first step a tensor may be stored in any way.
+        assert_eq!(of(stored::<bf16>(begun).unwrap().set_rule(0, with(other))), "no error");
+    }
+}
+
+#[test]
+fn masters_that_do_not_fit() {
+    let rule = Rule::sgd(0.1).with_storage(Storage::Split16);
+    let build = || Optimizer::<bf16>::builder(rule);
+    let mut optimizer = build().with_names(["weight", "bias"]).build().unwrap();
+    let [mut two, mut three] = [vec![bf16::ONE; 2], vec![bf16::ONE; 3]];
+    let unseen = "the storage of tensor 1 (`bias`) does not fit: there are 3 parameters and 2 numbers; \
+                  allowed: 3 of each";
+    let other = "the storage of tensor 0 (`weight`) does not fit: there are 3 parameters and 3 numbers; \
+                 allowed: 2 of each";
+    let missing = "the storage of tensor 2 does not fit: there is no such tensor; allowed: 0 to 1";
+    let none = "the storage of tensor 0 does not fit: there are no tensors before the first step";
+    optimizer.write_master(0, &[0.1; 2], &mut two).unwrap();
+    let before = optimizer.state();
+    assert_eq!(of(optimizer.write_master(1, &[0.5; 2], &mut three)), unseen);
+    assert_eq!(of(optimizer.read_master(1, &three, &mut [0.5; 2])), unseen);
+    assert_eq!(of(optimizer.write_master(0, &[0.5; 3], &mut three)), other);
+    assert_eq!(of(optimizer.read_master(0, &three, &mut [0.5; 3])), other);
+    assert_eq!(of(optimizer.write_master(2, &[0.5; 3], &mut three)), missing);
+    assert_eq!(of(optimizer.read_master(2, &three, &mut [0.5; 3])), missing);
+    let mut by_index = build().build().unwrap();
+    assert_eq!(of(by_index.write_master(0, &[0.5; 3], &mut three)), none);
+    assert_eq!(of(by_index.read_master(0, &three, &mut [0.5; 3])), none);
+    // Nothing was written.
+    assert_eq!((optimizer.state(), three), (before, vec![bf16::ONE; 3]));
+}
+
+#[test]
+fn rules_with_a_storage() {
+    let rule = Rule::sgd(0.5);
+    let text = serde_json::to_string(&rule).unwrap();
+    let without = text.replace(",\"storage\":\"Nearest\"", "");
+    assert!(text != without, "{text}");
+    assert_eq!(read::<Rule>(&without).unwrap(), rule);
+    let with = |storage: &str| read::<Rule>(&text.replace("\"Nearest\"", storage));
+    for (storage, expected) in [
+        ("\"Nearest\"", Storage::Nearest),
+        ("\"Split16\"", Storage::Split16),
+        ("\"Split8\"", Storage::Split8),
+        ("\"Master\"", Storage::Master),
+        (r#"{"Stochastic":{"seed":18446744073709551615}}"#, Storage::Stochastic { seed: u64::MAX }),
+    ] {
+        let read = with(storage).unwrap();
+        assert_eq!(read, rule.with_storage(expected));
+        let again = serde_json::to_string(&read).unwrap();
+        assert_eq!(again, text.replace("\"Nearest\"", storage));
+    }
+    for (storage, start) in [
+        ("\"Split32\"", "unknown variant `Split32`, expected one of `Nearest`, `Stochastic`, "),
+        (r#"{"Stochastic":{}}"#, "missing field `seed`"),
+        (r#"{"Stochastic":{"seed":3,"sead":4}}"#, "unknown field `sead`, expected `seed`"),
+        (r#"{"Stochastic":{"seed":-1}}"#, "invalid value: integer `-1`, expected u64"),
+    ] {
+        let message = of(with(storage));
+        assert!(message.starts_with(start), "{message}");
     }
 }
 
