@@ -56,6 +56,7 @@ fn bit_for_bit(epochs: u32) {
     let data = data::digits().unwrap();
     for rule in [rule(), Rule::powerstep(0.003).with_weight_decay(1e-4)] {
         let single = training::<f32>(&data, rule, epochs);
+        assert!(single[0] == bits(&Network::new(1).unwrap()), "the same weights before");
         let split16 = training::<bf16>(&data, rule.with_storage(Storage::Split16), epochs);
         let master = training::<bf16>(&data, rule.with_storage(Storage::Master), epochs);
         let master_of_f16 = training::<f16>(&data, rule.with_storage(Storage::Master), epochs);
