@@ -16,21 +16,20 @@ pub fn rule() -> Rule {
     Rule::sgd(0.003).with_momentum(0.9)
 }
 
+/// Trains by a rule, with a seed, for so many epochs.
+type Train = fn(&Data, &Fold, Rule, u64, u32) -> Result<Trained, Box<dyn Error>>;
+
 /// How a network is stored.
 #[derive(Debug)]
 pub struct Format {
     pub name: &'static str,
     storage: fn(u64) -> Storage,
     momentum: MomentumFormat,
-    train: fn(&Data, &Fold, Rule, u64, u32) -> Result<Trained, Box<dyn Error>>,
+    train: Train,
 }
 
 impl Format {
-    const fn new(
-        name: &'static str,
-        storage: fn(u64) -> Storage,
-        train: fn(&Data, &Fold, Rule, u64, u32) -> Result<Trained, Box<dyn Error>>,
-    ) -> Self {
+    const fn new(name: &'static str, storage: fn(u64) -> Storage, train: Train) -> Self {
         Self { name, storage, momentum: MomentumFormat::Full, train }
     }
 
