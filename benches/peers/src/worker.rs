@@ -24,10 +24,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// Those in bf16. The first is the one that the others are compared with.
-///
-/// TODO: rootstep's own step in bf16 comes first, as "rootstep": `rootstep::descend(&mut [bf16], &[bf16], f32)`,
-/// with its feature `half`; then that in f32 is one of the others.
-const NAMES_IN_BF16: &[&str] = &[OWN_IN_F32, "Rust loop"];
+const NAMES_IN_BF16: &[&str] = &["rootstep", "rootstep, one thread", OWN_IN_F32, "Rust loop"];
 
 /// Twice the bytes of a step in bf16.
 const OWN_IN_F32: &str = "rootstep, f32";
@@ -55,7 +52,8 @@ fn stepper_in_bf16(name: &str, x: Vec<f32>, g: Vec<f32>) -> Result<Box<dyn Stepp
             let step: fn(&mut [f32], &[f32]) = |x, g| rootstep::descend(x, g, RATE_IN_BF16);
             return Ok(Box::new(OnSlices { step, x, g }));
         }
-        // TODO: "rootstep" => |x, g| rootstep::descend(x, g, RATE_IN_BF16),
+        "rootstep" => |x, g| rootstep::descend(x, g, RATE_IN_BF16),
+        "rootstep, one thread" => |x, g| Executor::default().serial().descend(x, g, RATE_IN_BF16),
         "Rust loop" => |x, g| {
             for (x, g) in x.iter_mut().zip(g) {
                 let g = g.to_f32();

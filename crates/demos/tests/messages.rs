@@ -347,6 +347,29 @@ const COMMAND_LINES: &[(&str, &str)] = &[
         "error: the argument '--range-test <FILE>' cannot be used with '--seeds \
          <SEEDS>'\n\nUsage: digits --range-test <FILE>HELP",
     ),
+    (
+        "digits --formats x.txt",
+        "error: cannot draw x.txt (--formats): its name ends in .txt; allowed: .svg, .png",
+    ),
+    (
+        "digits --formats no/x.png",
+        "error: cannot write no/x.png (--formats): the folder no does not exist; allowed: a file in \
+         one that does",
+    ),
+    (
+        "digits --formats a.svg --plot b.svg",
+        "error: the argument '--formats <FILE>' cannot be used with '--plot \
+         <FILE>'\n\nUsage: digits --formats <FILE>HELP",
+    ),
+    (
+        "digits --range-test a.svg --formats b.svg",
+        "error: the argument '--range-test <FILE>' cannot be used with '--formats \
+         <FILE>'\n\nUsage: digits --range-test <FILE>HELP",
+    ),
+    (
+        "digits --formats",
+        "error: a value is required for '--formats <FILE>' but none was suppliedHELP",
+    ),
     ("digits 3", "error: unexpected argument '3' found\n\nUsage: digits [OPTIONS]HELP"),
     (
         "schedules x.pdf",

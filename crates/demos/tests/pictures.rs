@@ -2,6 +2,8 @@
 
 #![cfg(feature = "plot")]
 
+#[path = "../src/bin/digits/curves.rs"]
+mod curves;
 #[path = "../src/bin/iris/plot.rs"]
 mod plot;
 #[path = "../../../tests/support/process.rs"]
@@ -10,6 +12,7 @@ mod process;
 #[path = "../src/bin/digits/report.rs"]
 mod report;
 
+use curves::{Formats, Row};
 use plot::Scores;
 use report::{RangeTestPicture, Results};
 use rootstep_demos::picture::Picture;
@@ -178,4 +181,45 @@ fn a_heat_map_of_any_accuracies() {
         assert!(results().table().to_string().contains("5e-324"));
         assert_eq!(results().best(0).is_nan(), accuracy.is_nan());
     }
+}
+
+#[test]
+fn the_formats_of_any_losses() {
+    let row = |name, accuracy, losses: &[f64]| Row {
+        name,
+        bytes: 2.0,
+        accuracies: vec![accuracy, 0.5],
+        losses: vec![losses.to_vec(); 2],
+    };
+    for losses in [
+        &[1.0, 0.5, 0.25][..],
+        &[0.1],
+        &[5e-324, f64::MAX / 2.0],
+        &[1.0, 0.0, f64::NAN, f64::INFINITY, -1.0],
+        &[f64::NAN],
+        &[],
+    ] {
+        let formats = || Formats(vec![row("f32", 0.5, losses), row("bf16", 0.49, losses)]);
+        let drawn = texts(&format!("{losses:?}"), formats());
+        if losses.iter().any(|&loss| loss > 0.0) {
+            let texts = drawn.unwrap();
+            for text in ["epoch", "f32", "bf16"] {
+                assert!(texts.iter().any(|other| other == text), "{losses:?}: {texts:?}");
+            }
+        } else {
+            assert_eq!(drawn.unwrap_err(), "no format has a loss", "{losses:?}");
+        }
+    }
+    // The last loss is the mean of the seeds, the accuracies are percents, the differences signed.
+    let mut other = row("bf16", 0.48, &[2.0, 0.5]);
+    other.losses[1][1] = 0.25;
+    let formats = Formats(vec![row("f32", 0.5, &[1.0]), other, row("f16", 0.508, &[])]);
+    let table = formats.table().to_string();
+    let bf16 = table.lines().find(|line| line.contains("bf16")).unwrap();
+    let cells: Vec<&str> = bf16.split('|').map(str::trim).collect();
+    assert_eq!(cells, ["", "bf16", "2.00", "49.00", "48.00 to 50.00", "0.3750", ""]);
+    assert_eq!(
+        formats.verdict(),
+        "- bf16: not within 0.5 points of f32 (-1.00).\n- f16: within 0.5 points of f32 (+0.40)."
+    );
 }

@@ -6,13 +6,19 @@
 //! measured: by the rates, of those tried, at which a rule comes within five points of its best.
 //!
 //! `cargo run --release -p rootstep-demos --features plot --bin digits`
+//!
+//! With `--formats FILE`, instead: what do parameters of 16 bits cost in accuracy?
 
+mod curves;
 mod data;
+mod formats;
 mod network;
 mod report;
 
 use clap::{Arg, Command, value_parser};
+use curves::{Formats, Row};
 use data::Data;
+use formats::{FORMATS, Format, Trained};
 use network::{BATCH, Network};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -42,6 +48,7 @@ struct Arguments {
     epochs: u32,
     plot: PathBuf,
     range_test: Option<PathBuf>,
+    formats: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -73,7 +80,15 @@ impl Arguments {
                     "Instead of all this: a range test of PowerStep, drawn to this file",
                 )
                 .value_parser(value_parser!(PathBuf))
-                .conflicts_with_all(["seeds", "epochs", "plot"]),
+                .conflicts_with_all(["seeds", "epochs", "plot", "formats"]),
+                option(
+                    "formats",
+                    "FILE",
+                    "Instead of all this: trains with parameters in f32, bf16 and f16, and draws the losses \
+                     to this file",
+                )
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("plot"),
             ])
             .get_matches();
         Self {
@@ -81,6 +96,7 @@ impl Arguments {
             epochs: matches.remove_one("epochs").expect("it has a default"),
             plot: matches.remove_one("plot").expect("it has a default"),
             range_test: matches.remove_one("range-test"),
+            formats: matches.remove_one("formats"),
         }
     }
 }
@@ -115,6 +131,10 @@ fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Box<dyn Error>>
         let file = PictureFile::check(&mut files, "--range-test", file)?;
         return range_test(&data::digits()?, &file, report);
     }
+    if let Some(file) = &arguments.formats {
+        let file = PictureFile::check(&mut files, "--formats", file)?;
+        return compare_formats(arguments, &data::digits()?, &file, report);
+    }
     let file = PictureFile::check(&mut files, "--plot", &arguments.plot)?;
     let data = data::digits()?;
     let results = compare(arguments, &data, report)?;
@@ -146,9 +166,7 @@ fn compare(
     report: &Report,
 ) -> Result<Results, rootstep_tuning::Error> {
     let rates = logarithmic_grid(1e-5, 10.0, 13)?;
-    let splits: Vec<Fold> = (0..arguments.seeds)
-        .map(|seed| StratifiedHoldOut::new(HELD_OUT, seed).split(&data.digits))
-        .collect::<Result<_, _>>()?;
+    let splits = splits(arguments, data)?;
     let trainings: Vec<(usize, f64)> =
         (0..RULES.len()).flat_map(|rule| rates.iter().map(move |&rate| (rule, rate))).collect();
     let accuracies: Vec<Vec<f64>> = trainings
@@ -168,6 +186,59 @@ fn compare(
         rules: RULES.map(|(name, _)| name).to_vec(),
         accuracies: accuracies.chunks(rates.len()).map(<[_]>::to_vec).collect(),
         rates,
+    })
+}
+
+/// The training rows and the held-out ones, for each seed.
+fn splits(arguments: &Arguments, data: &Data) -> Result<Vec<Fold>, rootstep_tuning::Error> {
+    let split = |seed| StratifiedHoldOut::new(HELD_OUT, seed).split(&data.digits);
+    (0..arguments.seeds).map(split).collect()
+}
+
+/// Trains in each format, with each seed; reports the accuracies, and draws the losses.
+fn compare_formats(
+    arguments: &Arguments,
+    data: &Data,
+    file: &PictureFile,
+    report: &mut Report,
+) -> Result<(), Box<dyn Error>> {
+    let splits = splits(arguments, data)?;
+    let rows: Result<Vec<Row>, String> = FORMATS
+        .par_iter()
+        .map(|format| train_in(format, data, &splits, arguments.epochs))
+        .collect();
+    let formats = Formats(rows?);
+    let rule = formats::rule();
+    report.print(&format!(
+        "Handwritten digits: {} images, {HELD_OUT} of them held out. A network 64-64-10, {} epochs of SGD, \
+         rate {}, momentum {}.\nAccuracy on the held-out images in percent, mean and range of {} seeds:\n\n\
+         {}\n\n",
+        data.digits.len(),
+        arguments.epochs,
+        rule.learning_rate,
+        rule.momentum,
+        arguments.seeds,
+        formats.table()
+    ));
+    if report.attempt(formats.save(file)).is_some() {
+        report.print(&format!("The losses are in {}.\n\n", file.path().display()));
+    }
+    report.print(&format!("{}\n", formats.verdict()));
+    Ok(())
+}
+
+/// Trains in one format, with each seed.
+fn train_in(format: &Format, data: &Data, splits: &[Fold], epochs: u32) -> Result<Row, String> {
+    let by_seed = splits.iter().zip(0..).map(|(split, seed)| {
+        let trained = format.train(data, split, seed, epochs);
+        trained.map_err(|error| format!("{}, seed {seed}: {error}", format.name))
+    });
+    let by_seed: Vec<Trained> = by_seed.collect::<Result<_, _>>()?;
+    Ok(Row {
+        name: format.name,
+        bytes: by_seed.first().map_or(f64::NAN, |trained| trained.bytes),
+        accuracies: by_seed.iter().map(|trained| trained.accuracy).collect(),
+        losses: by_seed.into_iter().map(|trained| trained.losses).collect(),
     })
 }
 

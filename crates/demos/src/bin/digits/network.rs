@@ -18,11 +18,11 @@ const W2: usize = 2;
 const B2: usize = 3;
 
 /// The parameters, or their gradients.
-type Tensors = [Vec<f32>; 4];
+pub type Tensors = [Vec<f32>; 4];
 
 #[derive(Debug)]
 pub struct Network {
-    parameters: Tensors,
+    pub parameters: Tensors,
     order: Pcg64,
 }
 
@@ -48,6 +48,11 @@ impl Network {
         Ok(Self { parameters, order: random })
     }
 
+    /// The rows in random order, for a pass over them in batches.
+    pub fn shuffle(&mut self, rows: &mut [usize]) {
+        rows.shuffle(&mut self.order);
+    }
+
     /// A pass over the training rows in random order, a step for each batch.
     pub fn train_epoch(
         &mut self,
@@ -55,7 +60,7 @@ impl Network {
         rows: &mut [usize],
         optimizer: &mut Optimizer<f32>,
     ) -> Result<(), rootstep::Error> {
-        rows.shuffle(&mut self.order);
+        self.shuffle(rows);
         for batch in rows.chunks(BATCH) {
             self.train_batch(data, batch, optimizer)?;
         }
@@ -69,15 +74,21 @@ impl Network {
         batch: &[usize],
         optimizer: &mut Optimizer<f32>,
     ) -> Result<f64, rootstep::Error> {
+        let (loss, gradients) = self.gradients(data, batch);
+        // The rows of a batch are added up: the optimizer averages.
+        optimizer.set_gradient_scale(1.0 / batch.len() as f64)?;
+        optimizer.step(&mut self.parameters, &gradients)?;
+        Ok(loss)
+    }
+
+    /// The mean log loss of a batch, and the sum of the gradients of its rows.
+    pub fn gradients(&self, data: &Data, batch: &[usize]) -> (f64, Tensors) {
         let mut gradients = self.parameters.each_ref().map(|tensor| vec![0.0; tensor.len()]);
         let mut loss = 0.0;
         for &row in batch {
             loss += self.add_gradient(&data.images[row], data.digits[row], &mut gradients);
         }
-        // The rows of a batch are added up: the optimizer averages.
-        optimizer.set_gradient_scale(1.0 / batch.len() as f64)?;
-        optimizer.step(&mut self.parameters, &gradients)?;
-        Ok(loss / batch.len() as f64)
+        (loss / batch.len() as f64, gradients)
     }
 
     /// The share of rows whose digit is the most probable one.
