@@ -6,6 +6,30 @@
 /// tensor, from an index on.
 ///
 /// [`reference::draw`](crate::reference::draw) specifies them.
+///
+/// ```
+/// # #[cfg(feature = "half")] {
+/// use half::bf16;
+/// use rootstep::Executor;
+/// use rootstep::optimizer::{Draws, MomentumMut, Rule, Step, StorageMut, TensorStep};
+///
+/// let step = Step::first(&Rule::sgd(1e-3)).unwrap();
+/// let gradient = [1.0_f32; 300];
+/// let take = |parameters: &mut [bf16], start: usize| {
+///     let gradient = &gradient[start..][..parameters.len()];
+///     let draws = Draws::new(7, 0, 0).starting_at(start as u64);
+///     let tensor = TensorStep::new(step, parameters, gradient, MomentumMut::None);
+///     let tensor = tensor.with_storage(StorageMut::Stochastic(draws));
+///     Executor::default().step_all(&mut [tensor]).unwrap();
+/// };
+/// let (mut whole, mut parts) = ([bf16::ONE; 300], [bf16::ONE; 300]);
+/// take(&mut whole, 0);
+/// let (first, second) = parts.split_at_mut(128);
+/// take(first, 0);
+/// take(second, 128);
+/// assert_eq!(whole, parts);
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Draws {
     seed: u64,
@@ -24,7 +48,8 @@ impl Draws {
     }
 
     /// Those from the element `index` of the tensor on: for a part of a tensor, such as the shard that a machine
-    /// has. Multiples of 128 are fast.
+    /// has. They begin again after 2^51 elements. At other places than multiples of 128 rows of elements need draws of
+    /// two groups, and take more time; momentum in int8 has its blocks there, too.
     #[must_use]
     pub const fn starting_at(self, index: u64) -> Self {
         Self { start: index, ..self }

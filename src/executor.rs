@@ -175,7 +175,7 @@ impl Executor {
             check_tensor(i, tensor)?;
         }
         let elements = tensors.iter().map(|tensor| tensor.parameters.len()).sum::<usize>();
-        let bytes = elements * size_of::<C>();
+        let bytes = elements.saturating_mul(size_of::<C>());
         let working_set = WorkingSet::of(bytes.saturating_mul(3));
         let parts = tensors.iter_mut().flat_map(|tensor| {
             let TensorStep { step, parameters, gradient, momentum, storage } = tensor;

@@ -11,8 +11,6 @@ pub trait Number: Float + Format<f64, Memory = Self> {
     type Bits: Copy + Default + Ord + From<bool> + Into<u64> + std::ops::AddAssign;
     /// The bits of ∞.
     const INFINITY_BITS: Self::Bits;
-    /// The bits of the smallest normal number.
-    const MIN_POSITIVE_BITS: Self::Bits;
     /// A power of two that twice in a row makes the smallest subnormal number 1 or more.
     const SUBNORMAL_SCALE: Self;
 
@@ -26,7 +24,6 @@ impl Number for f32 {
     type Vector<S: Simd> = S::F32;
     type Bits = u32;
     const INFINITY_BITS: u32 = Self::INFINITY.to_bits();
-    const MIN_POSITIVE_BITS: u32 = Self::MIN_POSITIVE.to_bits();
     const SUBNORMAL_SCALE: Self = Self::from_bits((127 + 75) << 23);
 
     #[inline(always)]
@@ -43,7 +40,6 @@ impl Number for f64 {
     type Vector<S: Simd> = S::F64;
     type Bits = u64;
     const INFINITY_BITS: u64 = Self::INFINITY.to_bits();
-    const MIN_POSITIVE_BITS: u64 = Self::MIN_POSITIVE.to_bits();
     const SUBNORMAL_SCALE: Self = Self::from_bits((1023 + 537) << 52);
 
     #[inline(always)]

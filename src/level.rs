@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 /// | name | registers | where |
 /// |---|---|---|
 /// | `portable` | 128 bits: SSE2, NEON, wasm SIMD, or scalars | everywhere |
-/// | `avx2` | 256 bits (avx2 and fma) | x86-64, detected at run time |
+/// | `avx2` | 256 bits (avx2, fma and f16c) | x86-64, detected at run time |
 /// | `avx512` | 512 bits (avx512f) | x86-64, detected at run time |
 ///
 /// ```

@@ -98,7 +98,7 @@
 //! - `rayon` (default): long slices over several threads.
 //! - `half`: slices of `half::bf16` and `half::f16` are elements, and an optimizer's parameters can be stored in
 //!   other ways than as the nearest numbers ([`optimizer::Storage`]).
-//! - `serde`: the rules, the schedules and the state of an optimizer can be serialised.
+//! - `serde`: the rules, the schedules, the loss scale and the state of an optimizer can be serialised.
 //! - `safetensors`: the state of an optimizer as a safetensors file.
 //!
 //! Momentum in bf16 or int8 needs no feature. Rust 1.89 or later.

@@ -162,8 +162,8 @@ impl Executor {
     ///
     /// # Errors
     ///
-    /// As for [`step`](Self::step), with the index of the tensor. Nothing is written then, in any of
-    /// them.
+    /// As for [`step`](Self::step), with the index of the tensor; [`Error::InvalidStorage`] if the parameters cannot be
+    /// stored as asked for, or the memory for it has another length. Nothing is written then, in any of them.
     ///
     /// ```
     /// use rootstep::optimizer::{MomentumMut, Rule, Step, TensorStep};

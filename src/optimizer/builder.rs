@@ -17,7 +17,7 @@ pub enum NonFinite {
     /// The step is taken as if nothing were: IEEE 754 decides what comes out. Costs nothing.
     #[default]
     Propagate,
-    /// The step is not taken, and reported as such: what dynamic loss scaling needs.
+    /// The step is not taken, and reported as such: what dynamic loss scaling needs ([`LossScale`](super::LossScale)).
     Skip,
     /// The step is not taken, and an error names the first such element.
     Error,
@@ -147,7 +147,7 @@ impl<T: Element, G: Element<Compute = T::Compute>> Builder<T, G> {
     /// Multiplies all gradients by limit / norm if their global norm, after the gradient scale, is
     /// above the limit (Pascanu, Mikolov and Bengio, ICML 2013). A norm of NaN makes them NaN, as in
     /// PyTorch; unlike there, nothing is added to the norm. The product of the scale and this factor is rounded to
-    /// the type of the parameters: where it is subnormal it has few digits, and where it is 0 the step is an
+    /// the type that is computed in: where it is subnormal it has few digits, and where it is 0 the step is an
     /// error. Needs another pass over the gradients, or two where squares would not fit.
     pub fn with_clip_norm(mut self, limit: f64) -> Self {
         self.clip_norm = Some(limit);

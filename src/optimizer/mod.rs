@@ -530,13 +530,15 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     ) -> Result<(), Error> {
         self.check_master(tensor, parameters.len(), numbers.len())?;
         let extra = &self.model.tensors[tensor].extra;
-        for (i, (number, &parameter)) in numbers.iter_mut().zip(parameters).enumerate() {
-            *number = extra.number(i, parameter);
-        }
+        self.executor.in_default_environment(|| {
+            for (i, (number, &parameter)) in numbers.iter_mut().zip(parameters).enumerate() {
+                *number = extra.number(i, parameter);
+            }
+        });
         Ok(())
     }
 
-    /// Sets the parameters of a tensor to `numbers`: writes the `parameters`, and keeps what belongs beside them by
+    /// Sets the parameters of a tensor to `numbers`, which is how to change them from outside: writes the `parameters`, and keeps what belongs beside them by
     /// their [`Storage`]. See [`read_master`](Self::read_master). (Without anything beside them, they become the
     /// nearest numbers of their type.)
     ///
@@ -556,9 +558,11 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
             own.extra = Extra::begin(rule.storage, parameters);
         }
         own.length = Some(parameters.len());
-        for (i, (&number, parameter)) in numbers.iter().zip(parameters).enumerate() {
-            *parameter = own.extra.set_number(i, number);
-        }
+        self.executor.in_default_environment(|| {
+            for (i, (&number, parameter)) in numbers.iter().zip(parameters).enumerate() {
+                *parameter = own.extra.set_number(i, number);
+            }
+        });
         Ok(())
     }
 

@@ -6,12 +6,12 @@ use crate::float::Float;
 use crate::setting::{below_one, not_negative, positive};
 use crate::step::{Power, PowerOf, Step};
 
-/// How the momentum is kept in memory. The smaller formats save memory, not time.
+/// How the momentum is kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum MomentumFormat {
-    /// In the type of the parameters.
+    /// In the type that is computed in: f32 for parameters in bf16 and f16.
     Full,
     /// In 2 bytes: the upper half of an f32, as
     /// [`reference::bf16_momentum`](crate::reference::bf16_momentum) specifies.
@@ -24,7 +24,7 @@ pub enum MomentumFormat {
 /// The update rule of a group of parameters: which step is taken, with which terms.
 ///
 /// Begin with the rule of a paper and change what you need. What each number does is written down in
-/// [`reference::step`](crate::reference::step); they are rounded to the type of the parameters once.
+/// [`reference::step`](crate::reference::step); they are rounded to the type that is computed in once.
 ///
 /// ```
 /// use rootstep::optimizer::{Power, Rule};
@@ -44,7 +44,7 @@ pub struct Rule {
     pub power: Power,
     /// What it is taken of.
     pub power_of: PowerOf,
-    /// The momentum μ, in [0, 1); with 0, rounded to the type of the parameters, there is no momentum,
+    /// The momentum μ, in [0, 1); with 0, rounded to the type that is computed in, there is no momentum,
     /// and nothing is allocated for it.
     #[cfg_attr(feature = "serde", serde(with = "crate::exact"))]
     pub momentum: f64,

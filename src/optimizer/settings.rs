@@ -29,8 +29,9 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     /// # Errors
     ///
     /// [`Error::InvalidSetting`] if the rule is not valid, there is no such group, or tensors of the group have
-    /// a momentum in another format, or are [stored](super::Storage) in another way and have begun. Nothing is
-    /// changed then.
+    /// a momentum in another format, or something kept beside their parameters by another
+    /// [storage](super::Storage). (Any storage may follow one that keeps nothing; it begins with the next step.)
+    /// Nothing is changed then.
     ///
     /// ```
     /// use rootstep::optimizer::{Optimizer, Rule, Schedule};

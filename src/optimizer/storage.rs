@@ -11,8 +11,11 @@ use std::fmt;
 /// How the parameters of a group are stored: what becomes of the bits that their type has no place for. Parameters
 /// in f32 and f64 need none of it, and allow [`Nearest`](Self::Nearest) alone.
 ///
-/// What is kept beside the parameters begins with what they are at their first step, is part of the optimizer's
-/// state, and is saved and restored with it.
+/// What is kept beside the parameters begins with what they are at the first step by such a rule, is part of the
+/// optimizer's state, and is saved and restored with it. From then on both belong together: change parameters (to clamp
+/// them, or to load other ones) by [`write_master`](super::Optimizer::write_master) alone, and restore a state beside
+/// the parameters of the same step. What else is written to the copy of a [`Master`](Self::Master) is lost at the next
+/// step, and a bf16 that is split means another number without its own lower bits.
 ///
 /// ```
 /// # #[cfg(feature = "half")] {
@@ -42,8 +45,10 @@ pub enum Storage {
     #[default]
     Nearest,
     /// bf16 or f16: as one of the two next numbers, at random, so that the mean is right. It takes no memory.
-    /// The draws are a function of this seed, the number of steps, and the places of tensor and element, whatever
-    /// the threads: [`reference::draw`](crate::reference::draw).
+    /// The draws are a function of this seed, the number of steps, and the places of the tensor in the model (the
+    /// order of names, if it has any) and of the element in the tensor, whatever the threads:
+    /// [`reference::draw`](crate::reference::draw). Where each machine has a part of a tensor, give its place by
+    /// [`Draws::starting_at`](super::Draws::starting_at) to [`step_all`](crate::Executor::step_all).
     Stochastic {
         /// Any; another one makes another training.
         seed: u64,
