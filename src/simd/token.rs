@@ -1,5 +1,7 @@
 //! The tokens of the instruction sets of x86-64: detection is the only way to have one.
 
+use std::sync::OnceLock;
+
 /// Proves that the CPU and the operating system support AVX2, FMA and F16C. (All CPUs with AVX2 but one line
 /// of VIA's have all three.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,11 +50,13 @@ pub enum Maker {
 }
 
 impl Maker {
+    /// Asked once: in a virtual machine the answer takes microseconds.
     fn detect() -> Self {
-        match raw_cpuid::CpuId::new().get_vendor_info() {
+        static MAKER: OnceLock<Maker> = OnceLock::new();
+        *MAKER.get_or_init(|| match raw_cpuid::CpuId::new().get_vendor_info() {
             Some(vendor) if vendor.as_str() == "GenuineIntel" => Self::Intel,
             _ => Self::Other,
-        }
+        })
     }
 }
 
