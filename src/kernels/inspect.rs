@@ -84,6 +84,10 @@ impl<T: Number> Running<T> {
         let mut squares = [S::F64::splat(isa, 0.0); RUNNING_SUMS];
         let mut largest = [T::Vector::<S>::splat(isa, T::default()); RUNNING_SUMS];
         let mut smallest = [infinity; RUNNING_SUMS];
+        // On s390x a square of a widened f32 is one instruction, which the emulator of CI (QEMU) takes for another:
+        // scaled by a 1 that the compiler does not see, it is not one. The bits are the same.
+        let unseen = cfg!(target_arch = "s390x");
+        let factor = if unseen { std::hint::black_box(factor) } else { factor };
         let scale = S::F64::splat(isa, factor);
 
         let (rows, rest) = values.as_chunks::<RUNNING_SUMS>();
@@ -91,7 +95,7 @@ impl<T: Number> Running<T> {
             prefetch(row, PREFETCH_AHEAD_BYTES);
             for (square, value) in squares.iter_mut().zip(LanesOf::<X, f64, S>::chunks(row).0) {
                 let value = <X::Format as Format<f64>>::load::<S>(isa, value);
-                *square = if SCALED {
+                *square = if SCALED || unseen {
                     let value = value.mul(scale);
                     square.add(value.mul(value))
                 } else if exact_squares::<T>() {
@@ -118,7 +122,7 @@ impl<T: Number> Running<T> {
         for (i, &value) in rest.iter().enumerate() {
             let value = <X::Format as Format<T>>::number(value);
             let wide = value.to_f64();
-            let wide = if SCALED { wide * factor } else { wide };
+            let wide = if SCALED || unseen { wide * factor } else { wide };
             running.squares[i] += wide * wide;
             running.largest[i] = larger(running.largest[i], value.abs());
             running.smallest[i] = smaller(running.smallest[i], value.abs());
