@@ -72,7 +72,7 @@ macro_rules! in_itself {
         impl Element for $number {
             type Compute = Self;
             const TYPE: &'static str = stringify!($number);
-            const SMALLEST_NORMAL: Self = Self::MIN_POSITIVE;
+            const SMALLEST_NORMAL: Self = <Self as Stored>::MIN_POSITIVE;
 
             #[inline]
             fn widen(self) -> Self {
@@ -93,7 +93,7 @@ macro_rules! in_f32 {
         impl Element for half::$half {
             type Compute = f32;
             const TYPE: &'static str = stringify!($half);
-            const SMALLEST_NORMAL: f32 = Self::MIN_POSITIVE.to_f32_const();
+            const SMALLEST_NORMAL: f32 = <Self as Stored>::MIN_POSITIVE;
 
             #[inline]
             fn widen(self) -> f32 {

@@ -58,7 +58,7 @@ use crate::executor::Executor;
 use crate::float::Float as _;
 use crate::inspection::Inspection;
 use crate::slices::{pairs, slices};
-use model::{Given, Model, Tensor};
+use model::{Given, Model, Tensor, no_such_tensor};
 use std::fmt;
 use std::marker::PhantomData;
 use storage::Extra;
@@ -467,10 +467,7 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
         let invalid = |problem| Error::InvalidMomentum { tensor, name, problem };
         let count = self.model.tensors.len();
         let Some(own) = self.model.tensors.get_mut(tensor) else {
-            return Err(invalid(match count {
-                0 => "there are no tensors before the first step".to_owned(),
-                _ => format!("there is no such tensor; allowed: 0 to {}", count - 1),
-            }));
+            return Err(invalid(no_such_tensor(count)));
         };
         if let Err(problem) = momentum.check(&self.groups[own.group], own.length) {
             return Err(invalid(format!("it {problem}")));
@@ -569,12 +566,8 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
     fn check_master(&self, tensor: usize, parameters: usize, numbers: usize) -> Result<(), Error> {
         let name = self.model.name(tensor).map(str::to_owned);
         let invalid = |problem| Err(Error::InvalidStorage { tensor, name, problem });
-        let count = self.model.tensors.len();
         let Some(own) = self.model.tensors.get(tensor) else {
-            return invalid(match count {
-                0 => "there are no tensors before the first step".to_owned(),
-                _ => format!("there is no such tensor; allowed: 0 to {}", count - 1),
-            });
+            return invalid(no_such_tensor(self.model.tensors.len()));
         };
         let expected = own.length.unwrap_or(parameters);
         if parameters == expected && numbers == expected {

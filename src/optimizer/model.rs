@@ -183,6 +183,14 @@ fn group(groups: &[usize], tensor: usize) -> usize {
     groups.get(tensor).copied().unwrap_or_default()
 }
 
+/// What is wrong with the index of a tensor that is not among `count`.
+pub(super) fn no_such_tensor(count: usize) -> String {
+    match count {
+        0 => "there are no tensors before the first step".to_owned(),
+        _ => format!("there is no such tensor; allowed: 0 to {}", count - 1),
+    }
+}
+
 /// The first names, and how many there are.
 pub(super) fn short_list(names: &[String]) -> String {
     const SHOWN: usize = 8;

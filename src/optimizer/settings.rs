@@ -52,9 +52,8 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
         rule.validate::<T::Compute>()?;
         check_scaled::<T>(rule.learning_rate, self.rate_factor)?;
         rule.storage.validate::<T>()?;
-        let tensors = self.model.tensors.iter().filter(|tensor| tensor.group == group);
-        let extras = tensors.filter(|tensor| tensor.extra.check(&rule, None).is_err());
-        if extras.count() > 0 {
+        let mut tensors = self.model.tensors.iter().filter(|tensor| tensor.group == group);
+        if tensors.any(|tensor| tensor.extra.check(&rule, None).is_err()) {
             let own = format!("{:?}", self.groups[group].storage);
             let allowed = format!("{own}, that of the tensors that there are");
             return Err(Error::invalid("the storage", format!("{:?}", rule.storage), allowed));
