@@ -213,10 +213,15 @@ narrow_for_f64!(f32 as f32, Bf16 as u16, Bf16Pairs as u16, F16 as u16);
 pub trait Half: Format<f32, Memory = u16> {
     /// The numbers from the lower halves; the upper ones are 0.
     fn widen<V: Single>(isa: V::Isa, halves: V::Words) -> V;
-    /// The nearest numbers, ties to even, in the lower halves.
+    /// The same numbers, as they are rounded.
+    #[inline(always)]
+    fn to_round<V: Single, const N: usize>(_: V::Isa, registers: [V; N]) -> [V; N] {
+        registers
+    }
+    /// The nearest numbers, ties to even, in the lower halves, of what [`to_round`](Self::to_round) gives.
     fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words;
     /// One of the two next numbers, in the lower halves: the one away from 0 if the draw, below 2^16, is
-    /// large enough for the distance.
+    /// large enough for the distance; of what [`to_round`](Self::to_round) gives.
     fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words;
 
     /// Reads a row of registers.
@@ -235,7 +240,7 @@ pub trait Half: Format<f32, Memory = u16> {
         registers: [S::F32; N],
         row: &mut [HalvesOf<S>; N],
     ) {
-        for (register, halves) in registers.into_iter().zip(row) {
+        for (register, halves) in Self::to_round(isa, registers).into_iter().zip(row) {
             Self::nearest(isa, register).store_halves(halves);
         }
     }
@@ -247,7 +252,8 @@ pub trait Half: Format<f32, Memory = u16> {
         row: &mut [HalvesOf<S>; N],
         draws: &[HalvesOf<S>; N],
     ) {
-        for ((register, halves), draws) in registers.into_iter().zip(row).zip(draws) {
+        let registers = Self::to_round(isa, registers).into_iter();
+        for ((register, halves), draws) in registers.zip(row).zip(draws) {
             let draws = WordsOf::<S>::load_halves(isa, draws);
             Self::stochastic(isa, register, draws).store_halves(halves);
         }
@@ -309,14 +315,44 @@ impl Half for Bf16 {
     fn widen<V: Single>(_: V::Isa, halves: V::Words) -> V {
         V::from_words(halves.shl(16))
     }
+    /// NaN are quiet, and have nothing in the lower half: what is added to that does not reach the upper one.
+    #[inline(always)]
+    fn to_round<V: Single, const N: usize>(isa: V::Isa, registers: [V; N]) -> [V; N] {
+        with_nan(
+            registers,
+            #[inline(always)]
+            |bits| bits.and(word(isa, 0xffff_0000)).or(word(isa, 0x0040_0000)),
+        )
+    }
     #[inline(always)]
     fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
         upper_half_nearest(isa, value).shr(16)
     }
     #[inline(always)]
-    fn stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
-        upper_half_stochastic(isa, value, draws).shr(16)
+    fn stochastic<V: Single>(_: V::Isa, value: V, draws: V::Words) -> V::Words {
+        value.to_words().add(draws).shr(16)
     }
+}
+
+/// The same registers, but NaN with the bits that `nan` makes of theirs. A row is asked for them once: they are
+/// rare, and no reason to make the others take longer.
+#[inline(always)]
+fn with_nan<V: Single, const N: usize>(
+    mut registers: [V; N],
+    nan: impl Fn(V::Words) -> V::Words,
+) -> [V; N] {
+    let (pairs, single) = registers.as_chunks();
+    let mut any = single.first().is_some_and(|&v| v.any_nan(v));
+    for &[a, b] in pairs {
+        any |= a.any_nan(b);
+    }
+    if any {
+        for v in &mut registers {
+            let bits = v.to_words();
+            *v = V::from_words(v.unless_nan(bits, nan(bits)));
+        }
+    }
+    registers
 }
 
 /// The nearest bf16 in the upper halves. (The lower ones are not specified.)
@@ -324,16 +360,7 @@ impl Half for Bf16 {
 fn upper_half_nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
     let bits = value.to_words();
     let odd = bits.shr(16).and(word(isa, 1));
-    let rounded = bits.add(word(isa, 0x7fff)).add(odd);
-    // Quiet, so that the upper half alone is a NaN too.
-    value.unless_nan(rounded, bits.or(word(isa, 0x0040_0000)))
-}
-
-/// One of the two next bf16, by draws below 2^16, in the upper halves.
-#[inline(always)]
-fn upper_half_stochastic<V: Single>(isa: V::Isa, value: V, draws: V::Words) -> V::Words {
-    let bits = value.to_words();
-    value.unless_nan(bits.add(draws), bits.or(word(isa, 0x0040_0000)))
+    bits.add(word(isa, 0x7fff)).add(odd)
 }
 
 /// The words that take the upper halves of `low` as their lower ones, and those of `high` as they are.
@@ -346,6 +373,10 @@ impl Half for Bf16Pairs {
     #[inline(always)]
     fn widen<V: Single>(isa: V::Isa, halves: V::Words) -> V {
         <Bf16 as Half>::widen(isa, halves)
+    }
+    #[inline(always)]
+    fn to_round<V: Single, const N: usize>(isa: V::Isa, registers: [V; N]) -> [V; N] {
+        Bf16::to_round(isa, registers)
     }
     #[inline(always)]
     fn nearest<V: Single>(isa: V::Isa, value: V) -> V::Words {
@@ -378,6 +409,7 @@ impl Half for Bf16Pairs {
         if !N.is_multiple_of(2) {
             return Bf16::nearest_row(isa, registers, row);
         }
+        let registers = Self::to_round(isa, registers);
         for ([low, high], lanes) in registers.as_chunks().0.iter().zip(pairs_mut(row)) {
             let (low, high) = (upper_half_nearest(isa, *low), upper_half_nearest(isa, *high));
             pair(isa, low, high).store_pair(lanes);
@@ -393,12 +425,13 @@ impl Half for Bf16Pairs {
         if !N.is_multiple_of(2) {
             return Bf16::stochastic_row(isa, registers, row, draws);
         }
+        let registers = Self::to_round(isa, registers);
         let registers = registers.as_chunks().0.iter();
         for (([low, high], lanes), draws) in registers.zip(pairs_mut(row)).zip(draws.as_chunks().0)
         {
             let draws = WordsOf::<S>::load_pair(isa, draws);
-            let low = upper_half_stochastic(isa, *low, draws.and(word(isa, 0xffff)));
-            let high = upper_half_stochastic(isa, *high, draws.shr(16));
+            let low = low.to_words().add(draws.and(word(isa, 0xffff)));
+            let high = high.to_words().add(draws.shr(16));
             pair(isa, low, high).store_pair(lanes);
         }
     }
@@ -448,7 +481,7 @@ pub trait Split: Send + Sync + 'static {
     type Lanes<S: Simd>: Lanes<Self::Memory> + 'static;
     /// Puts them together.
     fn load<S: Simd>(isa: S, high: &HalvesOf<S>, low: &Self::Lanes<S>) -> S::F32;
-    /// Takes them apart.
+    /// Takes them apart; NaN are [`NAN`].
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut Self::Lanes<S>);
 
     /// Puts a row of registers together.
@@ -472,7 +505,8 @@ pub trait Split: Send + Sync + 'static {
         high: &mut [HalvesOf<S>; N],
         low: &mut [Self::Lanes<S>; N],
     ) {
-        for ((register, high), low) in registers.into_iter().zip(high).zip(low) {
+        let registers = with_one_nan(isa, registers).into_iter();
+        for ((register, high), low) in registers.zip(high).zip(low) {
             Self::store(isa, register, high, low);
         }
     }
@@ -496,7 +530,7 @@ impl Split for Split16 {
     }
     #[inline(always)]
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut HalvesOf<S>) {
-        let bits = canonical(isa, value);
+        let bits = value.to_words();
         bits.add(word(isa, 0x8000)).shr(16).store_halves(high);
         bits.store_halves(low);
     }
@@ -553,18 +587,23 @@ impl Split for Split16Pairs {
         }
         let half = word::<WordsOf<S>>(isa, 0x8000);
         let lanes = pairs_mut(high).iter_mut().zip(pairs_mut(low));
+        let registers = with_one_nan(isa, registers);
         for ([first, second], (high, low)) in registers.as_chunks().0.iter().zip(lanes) {
-            let [first, second] = [canonical(isa, *first), canonical(isa, *second)];
+            let [first, second] = [first.to_words(), second.to_words()];
             pair(isa, first.add(half), second.add(half)).store_pair(high);
             first.and(word(isa, 0xffff)).or(second.shl(16)).store_pair(low);
         }
     }
 }
 
-/// The bits, those of one NaN for all.
+/// The same registers, with one NaN for all.
 #[inline(always)]
-fn canonical<V: Single>(isa: V::Isa, value: V) -> V::Words {
-    value.unless_nan(value.to_words(), word(isa, NAN))
+fn with_one_nan<V: Single, const N: usize>(isa: V::Isa, registers: [V; N]) -> [V; N] {
+    with_nan(
+        registers,
+        #[inline(always)]
+        |_| word(isa, NAN),
+    )
 }
 
 /// With 8 bits: the f32 is rounded to its upper 24 bits.
@@ -585,8 +624,7 @@ impl Split for Split8 {
     fn store<S: Simd>(isa: S, value: S::F32, high: &mut HalvesOf<S>, low: &mut BytesOf<S>) {
         let bits = value.to_words();
         let odd = bits.shr(8).and(word(isa, 1));
-        let upper = bits.add(word(isa, 0x7f)).add(odd);
-        let upper = value.unless_nan(upper, word(isa, NAN)).shr(8);
+        let upper = bits.add(word(isa, 0x7f)).add(odd).shr(8);
         upper.add(word(isa, 0x80)).shr(8).store_halves(high);
         upper.store_bytes(low);
     }

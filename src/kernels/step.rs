@@ -51,7 +51,12 @@ impl<C: Number> Step<C> {
     /// What goes into the momentum.
     #[inline(always)]
     fn direction<B: Block<C>>(self, x: B, g: B) -> B {
-        let g = (g.splat(self.gradient_factor) * g).clamp_magnitude(self.clip_value);
+        let g = scaled(g, self.gradient_factor);
+        let g = if self.clip_value.bits() == C::INFINITY_BITS {
+            g
+        } else {
+            g.clamp_magnitude(self.clip_value)
+        };
         let direction = if self.power_of == PowerOf::Gradient { self.power(g) } else { g };
         add_decay(direction, self.weight_decay, x)
     }
@@ -82,10 +87,16 @@ impl<C: Number> Step<C> {
     }
 }
 
+/// `factor * g`, left out where it is 1. (Bits are compared: the units for numbers have enough to do.)
+#[inline(always)]
+fn scaled<C: Number, B: Block<C>>(g: B, factor: C) -> B {
+    if factor.bits() == C::ONE.bits() { g } else { g.splat(factor) * g }
+}
+
 /// `d + (decay * x)`, left out where there is none: 0 * ∞ is NaN.
 #[inline(always)]
 fn add_decay<C: Number, B: Block<C>>(d: B, decay: C, x: B) -> B {
-    if decay == C::default() { d } else { d + x.splat(decay) * x }
+    if decay.abs().bits() == C::default().bits() { d } else { d + x.splat(decay) * x }
 }
 
 /// A type that steps are computed in.

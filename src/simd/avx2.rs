@@ -104,6 +104,12 @@ impl Single for F32x8 {
         )
     }
     #[inline(always)]
+    fn any_nan(self, other: Self) -> bool {
+        avx2!(self, (a: __m256 = self.0, b: __m256 = other.0) -> bool {
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(a, b)) != 0
+        })
+    }
+    #[inline(always)]
     fn from_f16(_: Avx2, halves: U32x8) -> Self {
         Self(avx2!(halves, (words: __m256i = halves.0) -> __m256 {
             let packed = _mm256_packus_epi32(words, words);

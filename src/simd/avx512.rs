@@ -197,6 +197,12 @@ impl Single for F32x16 {
         )
     }
     #[inline(always)]
+    fn any_nan(self, other: Self) -> bool {
+        avx512!(self, (a: __m512 = self.0, b: __m512 = other.0) -> bool {
+            _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, b) != 0
+        })
+    }
+    #[inline(always)]
     fn from_f16(_: Avx512, halves: U32x16) -> Self {
         Self(avx512!(halves, (words: __m512i = halves.0) -> __m512 {
             let lower = _mm512_cvtepi32_epi16(words);

@@ -144,6 +144,8 @@ pub trait Single: Vector<Element = f32, Lanes: 'static> {
     fn truncate(self) -> Self::Words;
     /// `usual`, but `nan` where this is NaN.
     fn unless_nan(self, usual: Self::Words, nan: Self::Words) -> Self::Words;
+    /// Whether there is a NaN in `self` or in `other`.
+    fn any_nan(self, other: Self) -> bool;
     /// The numbers of f16, from the lower halves; the upper ones are 0.
     #[inline(always)]
     fn from_f16(isa: Self::Isa, halves: Self::Words) -> Self {

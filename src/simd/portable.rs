@@ -118,6 +118,10 @@ impl Single for f32x4 {
     fn unless_nan(self, usual: u32x4, nan: u32x4) -> u32x4 {
         self.simd_ne(self).to_words().select(nan, usual)
     }
+    #[inline(always)]
+    fn any_nan(self, other: Self) -> bool {
+        (self.simd_ne(self) | other.simd_ne(other)).any()
+    }
 }
 
 impl Words for u32x4 {

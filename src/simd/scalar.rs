@@ -109,6 +109,10 @@ impl Single for Lane<f32> {
     fn unless_nan(self, usual: Lane<u32>, nan: Lane<u32>) -> Lane<u32> {
         if self.0.is_nan() { nan } else { usual }
     }
+    #[inline(always)]
+    fn any_nan(self, other: Self) -> bool {
+        self.0.is_nan() || other.0.is_nan()
+    }
 }
 
 impl Words for Lane<u32> {
