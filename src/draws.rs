@@ -76,8 +76,8 @@ const MULTIPLIERS: [u64; 2] = [0xd251_1f53, 0xcd9e_8d57];
 /// What the key grows by in each round.
 const WEYL: [u32; 2] = [0x9e37_79b9, 0xbb67_ae85];
 
-/// The words of half of the counters of a group, in the lower halves: so that products need no rearrangement.
-type Words = [[u64; COUNTERS / 2]; 4];
+/// A word of half of the counters of a group, in the lower halves: so that products need no rearrangement.
+type Words = [u64; COUNTERS / 2];
 
 /// The draws of group number `group`, one for each element: Philox4x32 on 16 counters at once.
 #[inline(always)]
@@ -101,28 +101,58 @@ pub(crate) fn group(draws: Draws, group: u64) -> [u16; GROUP] {
 }
 
 /// The output for every second counter from `first` on.
+///
+/// At first, words 1 to 3 of the counters are the same for all: so are two words after the first round, and one after
+/// the second.
 #[inline(always)]
-fn philox(Draws { seed, step, tensor, .. }: Draws, first: u64) -> Words {
-    let upper = first >> 32 & 0xffff | step >> 16 & 0xffff_0000;
-    let mut words = [[0; COUNTERS / 2], [upper; _], [tensor.into(); _], [step; _]];
-    for (i, word) in words[0].iter_mut().enumerate() {
-        *word = first + 2 * i as u64; // The lower word has no carry: the first is a multiple of 16, or next to it.
-    }
+fn philox(Draws { seed, step, tensor, .. }: Draws, first: u64) -> [Words; 4] {
     let mut key = [seed as u32, (seed >> 32) as u32];
-    for _ in 0..ROUNDS {
-        words = round(words, key.map(u64::from));
+    let mut keys = [[0; 2]; ROUNDS];
+    for keys in &mut keys {
+        *keys = key.map(u64::from);
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    let upper = first >> 32 & 0xffff | step >> 16 & 0xffff_0000;
+
+    let same = MULTIPLIERS[1] * u64::from(tensor);
+    let mut word_3 = [0; COUNTERS / 2];
+    for (i, word) in word_3.iter_mut().enumerate() {
+        // The lower word has no carry: the first is a multiple of 16, or next to it.
+        *word = MULTIPLIERS[0] * (first + 2 * i as u64 & LOWER);
+    }
+    let word_2 = map(word_3, |product| product >> 32 ^ step & LOWER ^ keys[0][1]);
+
+    let (word_0, word_1) = (same >> 32 ^ upper ^ keys[0][0], same & LOWER);
+    let same = MULTIPLIERS[0] * word_0;
+    let product = map(word_2, |word| MULTIPLIERS[1] * (word & LOWER));
+    let word_0 = map(product, |product| product >> 32 ^ word_1 ^ keys[1][0]);
+    let word_2 = map(word_3, |word| (same >> 32 ^ keys[1][1]) ^ word);
+
+    let mut words = [word_0, product, word_2, [same & LOWER; _]];
+    for key in &keys[2..] {
+        words = round(words, *key);
+    }
+    words
+}
+
+const LOWER: u64 = 0xffff_ffff;
+
+/// (A closure of `array::map` would not be inlined.)
+#[inline(always)]
+fn map(mut words: Words, f: impl Fn(u64) -> u64) -> Words {
+    for word in &mut words {
+        *word = f(*word);
     }
     words
 }
 
 /// What is in the upper halves does not matter.
 #[inline(always)]
-fn round(words: Words, key: [u64; 2]) -> Words {
+fn round(words: [Words; 4], key: [u64; 2]) -> [Words; 4] {
     let mut new = words;
     for i in 0..COUNTERS / 2 {
-        let a = MULTIPLIERS[0] * (words[0][i] & 0xffff_ffff);
-        let b = MULTIPLIERS[1] * (words[2][i] & 0xffff_ffff);
+        let a = MULTIPLIERS[0] * (words[0][i] & LOWER);
+        let b = MULTIPLIERS[1] * (words[2][i] & LOWER);
         new[0][i] = b >> 32 ^ words[1][i] ^ key[0];
         new[1][i] = b;
         new[2][i] = a >> 32 ^ words[3][i] ^ key[1];

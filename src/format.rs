@@ -252,10 +252,10 @@ pub trait Half: Format<f32, Memory = u16> {
         row: &mut [HalvesOf<S>; N],
         draws: &[HalvesOf<S>; N],
     ) {
-        let registers = Self::to_round(isa, registers).into_iter();
-        for ((register, halves), draws) in registers.zip(row).zip(draws) {
-            let draws = WordsOf::<S>::load_halves(isa, draws);
-            Self::stochastic(isa, register, draws).store_halves(halves);
+        // Three iterators at once would not be unrolled.
+        for (i, register) in Self::to_round(isa, registers).into_iter().enumerate() {
+            let draws = WordsOf::<S>::load_halves(isa, &draws[i]);
+            Self::stochastic(isa, register, draws).store_halves(&mut row[i]);
         }
     }
 }
@@ -492,8 +492,8 @@ pub trait Split: Send + Sync + 'static {
         low: &[Self::Lanes<S>; N],
     ) -> [S::F32; N] {
         let mut registers = [S::F32::splat(isa, 0.0); N];
-        for ((register, high), low) in registers.iter_mut().zip(high).zip(low) {
-            *register = Self::load(isa, high, low);
+        for (i, register) in registers.iter_mut().enumerate() {
+            *register = Self::load(isa, &high[i], &low[i]);
         }
         registers
     }
@@ -505,9 +505,9 @@ pub trait Split: Send + Sync + 'static {
         high: &mut [HalvesOf<S>; N],
         low: &mut [Self::Lanes<S>; N],
     ) {
-        let registers = with_one_nan(isa, registers).into_iter();
-        for ((register, high), low) in registers.zip(high).zip(low) {
-            Self::store(isa, register, high, low);
+        // Three iterators at once would not be unrolled.
+        for (i, register) in with_one_nan(isa, registers).into_iter().enumerate() {
+            Self::store(isa, register, &mut high[i], &mut low[i]);
         }
     }
 }

@@ -20,7 +20,8 @@ pub(crate) trait Place: Sized {
     type Compute: Number;
     /// All that fill rows of `N` registers of `S`.
     type Rows<S: Simd, const N: usize>: Store<Self::Compute, S, N, Rest = Self>;
-    /// Whether storing takes so much work that roots are better left to the square-root unit.
+    /// Whether it takes so much work that roots are better left to the square-root unit. Measured in
+    /// docs/performance.md.
     const BUSY: bool;
     /// Whether it is one of several kinds of memory, of which each row is asked.
     const ANY: bool = false;
@@ -60,6 +61,11 @@ pub(crate) struct Values<'a, C: Number, M: Format<C>>(pub(crate) &'a [MemoryOf<C
 /// A slice in a format, to be written.
 pub(crate) struct ValuesMut<'a, C: Number, M: Format<C>>(pub(crate) &'a mut [MemoryOf<C, M>]);
 
+/// Whether roots are of f32. Those of f64 keep the square-root unit longer than any format keeps the others.
+pub(super) const fn in_f32<C>() -> bool {
+    size_of::<C>() == size_of::<f32>()
+}
+
 type LanesOf<M, C, S> = <M as Format<C>>::Lanes<S>;
 
 pub(crate) struct Rows<'a, C: Number, M: Format<C>, S: Simd, const N: usize> {
@@ -86,7 +92,7 @@ impl<'a, C: Number, M: Format<C>> Source for Values<'a, C, M> {
 impl<'a, C: Number, M: Format<C>> Place for ValuesMut<'a, C, M> {
     type Compute = C;
     type Rows<S: Simd, const N: usize> = RowsMut<'a, C, M, S, N>;
-    const BUSY: bool = size_of::<M::Memory>() < size_of::<C>();
+    const BUSY: bool = in_f32::<C>() && size_of::<M::Memory>() < size_of::<C>();
 
     #[inline(always)]
     fn len(&self) -> usize {

@@ -1,7 +1,9 @@
 //! Memory that is more than a slice of numbers: parameters that are rounded at random or kept in two parts,
 //! momentum in blocks.
 
-use super::place::{Load, Place, Row, RowsMut, Source, Store, Values, ValuesMut, rows, rows_mut};
+use super::place::{
+    Load, Place, Row, RowsMut, Source, Store, Values, ValuesMut, in_f32, rows, rows_mut,
+};
 use crate::draws::{self, Draws};
 use crate::float::{Bf16, Bf16Pairs, F16};
 use crate::format::{
@@ -320,9 +322,7 @@ impl<C> Int8<'_, C> {
         for register in registers {
             largest = largest.max(S::F32::load(isa, register).abs().to_words());
         }
-        let mut lanes = [0; 16];
-        largest.store(&mut WordLanesOf::<S>::chunks_mut(&mut lanes).0[0]);
-        let scale = f32::from_bits(lanes.into_iter().fold(0, u32::max));
+        let scale = f32::from_bits(largest.largest());
         self.scales[start / INT8_BLOCK] = scale;
         if !scale.is_finite() {
             // The others times 127 / infinity, and what is infinite or NaN: all are 0.
@@ -342,7 +342,6 @@ impl<C> Int8<'_, C> {
 }
 
 type LanesOf<S> = <<S as Simd>::F32 as Vector>::Lanes;
-type WordLanesOf<S> = <WordsOf<S> as Words>::Lanes;
 
 impl<'a, C: Number> Place for Int8<'a, C>
 where
@@ -350,7 +349,7 @@ where
 {
     type Compute = C;
     type Rows<S: Simd, const N: usize> = Int8Rows<'a, C>;
-    const BUSY: bool = true;
+    const BUSY: bool = in_f32::<C>();
 
     #[inline(always)]
     fn len(&self) -> usize {

@@ -256,7 +256,7 @@ where
 
     #[inline(always)]
     fn blocks<S: Simd>(self, isa: S, far: bool, streaming: Option<&Streaming>) -> Self {
-        let refined = match (O::ROOT && !W::BUSY, far && streaming.is_none()) {
+        let refined = match (O::ROOT && !W::BUSY && !M::BUSY, far && streaming.is_none()) {
             (false, _) => 0,
             (true, false) => C::Vector::<S>::refined_of_four(isa),
             (true, true) => C::Vector::<S>::REFINED_OF_FOUR_FAR,

@@ -150,6 +150,16 @@ impl Words for U32x8 {
     }
 
     #[inline(always)]
+    fn largest(self) -> u32 {
+        avx2!(self, (words: __m256i = self.0) -> u32 {
+            let upper = _mm256_extracti128_si256::<1>(words);
+            let four = _mm_max_epu32(_mm256_castsi256_si128(words), upper);
+            let two = _mm_max_epu32(four, _mm_shuffle_epi32::<0b1110>(four));
+            let one = _mm_max_epu32(two, _mm_shuffle_epi32::<0b01>(two));
+            _mm_cvtsi128_si32(one).cast_unsigned()
+        })
+    }
+    #[inline(always)]
     fn splat(isa: Avx2, value: u32) -> Self {
         Self::load(isa, &[value; 8])
     }

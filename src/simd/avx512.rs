@@ -242,6 +242,10 @@ impl Words for U32x16 {
     }
 
     #[inline(always)]
+    fn largest(self) -> u32 {
+        avx512!(self, (words: __m512i = self.0) -> u32 { _mm512_reduce_max_epu32(words) })
+    }
+    #[inline(always)]
     fn splat(isa: Avx512, value: u32) -> Self {
         Self::load(isa, &[value; 16])
     }

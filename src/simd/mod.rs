@@ -194,6 +194,8 @@ pub trait Words: Copy {
     fn xor(self, other: Self) -> Self;
     /// The larger one.
     fn max(self, other: Self) -> Self;
+    /// The largest of the lanes.
+    fn largest(self) -> u32;
     /// `self << bits`, of less than 32.
     fn shl(self, bits: u32) -> Self;
     /// `self >> bits`, of less than 32.

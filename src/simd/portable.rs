@@ -191,6 +191,11 @@ impl Words for u32x4 {
         Self::max(self, other)
     }
     #[inline(always)]
+    fn largest(self) -> u32 {
+        let [a, b, c, d] = self.to_array();
+        a.max(b).max(c.max(d))
+    }
+    #[inline(always)]
     fn shl(self, bits: u32) -> Self {
         self << bits
     }

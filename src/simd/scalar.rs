@@ -182,6 +182,10 @@ impl Words for Lane<u32> {
         Self(self.0.max(other.0))
     }
     #[inline(always)]
+    fn largest(self) -> u32 {
+        self.0
+    }
+    #[inline(always)]
     fn shl(self, bits: u32) -> Self {
         Self(self.0 << bits)
     }
