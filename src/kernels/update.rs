@@ -276,6 +276,12 @@ where
     #[inline(always)]
     fn single_registers<S: Simd>(self, isa: S, streaming: Option<&Streaming>) -> Self {
         let mut rows = self.rows::<S, 1>();
+        if O::LONG {
+            for row in 0..rows.output.len() {
+                rows.update(isa, row, 0, streaming);
+            }
+            return rows.rest();
+        }
         // Not a loop as long as there are registers: the compiler would vectorise that of `Scalar`, by masks.
         for row in 0..BLOCK - 1 {
             if row >= rows.output.len() {
