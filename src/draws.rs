@@ -118,7 +118,7 @@ fn philox(Draws { seed, step, tensor, .. }: Draws, first: u64) -> [Words; 4] {
     let mut word_3 = [0; COUNTERS / 2];
     for (i, word) in word_3.iter_mut().enumerate() {
         // The lower word has no carry: the first is a multiple of 16, or next to it.
-        *word = MULTIPLIERS[0] * (first + 2 * i as u64 & LOWER);
+        *word = MULTIPLIERS[0] * ((first + 2 * i as u64) & LOWER);
     }
     let word_2 = map(word_3, |product| product >> 32 ^ step & LOWER ^ keys[0][1]);
 
@@ -126,7 +126,7 @@ fn philox(Draws { seed, step, tensor, .. }: Draws, first: u64) -> [Words; 4] {
     let same = MULTIPLIERS[0] * word_0;
     let product = map(word_2, |word| MULTIPLIERS[1] * (word & LOWER));
     let word_0 = map(product, |product| product >> 32 ^ word_1 ^ keys[1][0]);
-    let word_2 = map(word_3, |word| (same >> 32 ^ keys[1][1]) ^ word);
+    let word_2 = map(word_3, |word| same >> 32 ^ word ^ keys[1][1]);
 
     let mut words = [word_0, product, word_2, [same & LOWER; _]];
     for key in &keys[2..] {
