@@ -2,6 +2,7 @@
 
 use crate::schedule::{Steps, type_of};
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use rootstep_tuning::{Error, RangeTest};
 
@@ -43,6 +44,9 @@ pub fn range_test(
 
 /// A number of Python or of `NumPy`, or a tensor of one element.
 fn loss_of(loss: &Bound<'_, PyAny>) -> PyResult<f64> {
+    // By this a tensor that belongs to a graph is no reason for a warning.
+    let item = intern!(loss.py(), "item");
+    let loss = if loss.hasattr(item)? { &loss.call_method0(item)? } else { loss };
     loss.extract::<f64>().map_err(|error: PyErr| {
         if !error.is_instance_of::<PyTypeError>(loss.py()) {
             return error;
