@@ -7,7 +7,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyCapsule, PyType};
+use std::ffi::{c_char, c_int, c_void};
 
 /// An array of `NumPy` whose elements are in one piece, aligned, and in this machine's byte order. Its fields are
 /// what `NumPy` itself has said of it, so that slices can be made of them.
@@ -38,21 +39,16 @@ impl<'py> Array<'py> {
             let message = format!("`{name}` is a {given}; allowed: a numpy.ndarray");
             return Err(PyTypeError::new_err(message));
         }
-        let interface = array.getattr(intern!(array.py(), "__array_interface__"))?;
-        let interface = interface.cast::<PyDict>()?;
-        let item = |key| interface.as_any().get_item(key);
-        let type_text: String = item(intern!(array.py(), "typestr"))?.extract()?;
-        let format = format_of(name, array, &type_text)?;
-        let strides = item(intern!(array.py(), "strides"))?;
-        if !strides.is_none() {
+        let (interface, shape) = Interface::of(array)?;
+        let format = format_of(name, array, &interface)?;
+        if interface.flags & CONTIGUOUS == 0 {
+            let strides = array.getattr(intern!(array.py(), "strides"))?;
             return Err(PyValueError::new_err(format!(
                 "`{name}` is not contiguous, its strides are {strides}; allowed: all elements in one piece, in C \
                  order, as a copy by numpy.ascontiguousarray has them"
             )));
         }
-        let (address, read_only): (usize, bool) = item(intern!(array.py(), "data"))?.extract()?;
-        let shape: Vec<usize> = item(intern!(array.py(), "shape"))?.extract()?;
-        let length = shape.iter().product();
+        let (address, length) = (interface.data.expose_provenance(), shape.iter().product());
         if length > 0 && !address.is_multiple_of(format.bytes()) {
             return Err(PyValueError::new_err(format!(
                 "`{name}` is not aligned, its address is {address:#x}; allowed: a multiple of {} bytes, as a copy \
@@ -60,6 +56,7 @@ impl<'py> Array<'py> {
                 format.bytes()
             )));
         }
+        let read_only = interface.flags & WRITEABLE == 0;
         Ok(Self { name, _kept: array.clone(), format, shape, length, address, read_only })
     }
 
@@ -215,32 +212,80 @@ fn shape_text(shape: &[usize]) -> String {
     }
 }
 
-/// The format of an array's elements, by their type as text, such as `<f4`.
-fn format_of(name: &str, array: &Bound<'_, PyAny>, type_text: &str) -> PyResult<Format> {
-    let (order, kind) = type_text.split_at(type_text.len().min(1));
-    let format = match kind {
-        "f2" => Some(Format::Float16),
-        "f4" => Some(Format::Float32),
-        "f8" => Some(Format::Float64),
+/// The flags of an [`Interface`] that are asked for: in C order and without gaps; in the byte order of this machine;
+/// not read-only.
+const CONTIGUOUS: c_int = 0x1;
+const NATIVE: c_int = 0x200;
+const WRITEABLE: c_int = 0x400;
+
+/// What `NumPy` says of an array: `PyArrayInterface` of its documentation, "The array interface protocol".
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+struct Interface {
+    /// 2, to see that it is such a structure.
+    two: c_int,
+    dimensions: c_int,
+    kind: c_char,
+    bytes: c_int,
+    flags: c_int,
+    shape: *const isize,
+    strides: *const isize,
+    data: *mut c_void,
+    description: *mut c_void,
+}
+
+impl Interface {
+    /// That of an array of `NumPy`'s own class, and its shape.
+    fn of(array: &Bound<'_, PyAny>) -> PyResult<(Self, Vec<usize>)> {
+        let capsule = array.getattr(intern!(array.py(), "__array_struct__"))?;
+        let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(None)?.cast::<Self>();
+        // SAFETY: the caller has seen that it is an array of NumPy's own class, so this is NumPy's own attribute, whose
+        // capsule points to such a structure and owns it.
+        #[allow(unsafe_code, reason = "a capsule has an address alone")]
+        let interface = unsafe { pointer.read() };
+        if interface.two != 2 {
+            let message = "this version of NumPy has another interface than the one known here";
+            return Err(PyTypeError::new_err(message));
+        }
+        let dimensions = usize::try_from(interface.dimensions).unwrap_or_default();
+        if dimensions == 0 {
+            return Ok((interface, Vec::new()));
+        }
+        // SAFETY: by the same documentation so many lengths are there. They belong to `array`, which no other thread
+        // changes while this one has the interpreter.
+        #[allow(unsafe_code, reason = "a capsule has an address alone")]
+        let lengths = unsafe { std::slice::from_raw_parts(interface.shape, dimensions) };
+        Ok((interface, lengths.iter().map(|length| length.unsigned_abs()).collect()))
+    }
+}
+
+/// The format of an array's elements.
+fn format_of(name: &str, array: &Bound<'_, PyAny>, interface: &Interface) -> PyResult<Format> {
+    let format = match (u8::from_ne_bytes(interface.kind.to_ne_bytes()), interface.bytes) {
+        (b'f', 2) => Some(Format::Float16),
+        (b'f', 4) => Some(Format::Float32),
+        (b'f', 8) => Some(Format::Float64),
         // What NumPy does not know itself, such as the types of ml_dtypes, and structures.
-        "V2" => Format::named(&type_name(array)?).filter(|&format| format == Format::Bfloat16),
+        (b'V', 2) if type_name(array)? == Format::Bfloat16.name() => Some(Format::Bfloat16),
         _ => None,
     };
     let Some(format) = format else {
-        let given = type_name(array)?;
+        let given = array.getattr(intern!(array.py(), "dtype"))?;
         let message = format!("`{name}` has the type {given}; allowed: {ALLOWED}");
         return Err(PyTypeError::new_err(message));
     };
-    let native = if cfg!(target_endian = "little") { "<" } else { ">" };
-    if order != native {
+    if interface.flags & NATIVE == 0 {
         return Err(PyTypeError::new_err(format!(
-            "`{name}` has the type {} in the byte order `{order}`; allowed: that of this machine, `{native}`",
+            "`{name}` has the type {} in the other byte order; allowed: that of this machine",
             format.name()
         )));
     }
     Ok(format)
 }
 
+/// The name of the class of an array's elements.
 fn type_name(array: &Bound<'_, PyAny>) -> PyResult<String> {
-    array.getattr(intern!(array.py(), "dtype"))?.getattr(intern!(array.py(), "name"))?.extract()
+    let class =
+        array.getattr(intern!(array.py(), "dtype"))?.getattr(intern!(array.py(), "type"))?;
+    class.getattr(intern!(array.py(), "__name__"))?.extract()
 }

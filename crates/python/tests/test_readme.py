@@ -24,7 +24,7 @@ def test_readme(number, monkeypatch, tmp_path):
     if "torch" in block:
         pytest.importorskip("torch")
     if ">>>" not in block:
-        exec(compile(block, str(README), "exec"), {"__name__": "readme"})
+        exec(compile(block, f"block {number}", "exec"), {"__name__": "readme"})
         return
     test = doctest.DocTestParser().get_doctest(block, {}, f"block {number}", str(README), 0)
     result = doctest.DocTestRunner().run(test)
