@@ -1,7 +1,7 @@
 //! The operations on arrays of `NumPy`.
 
 use crate::level::executor;
-use crate::memory::{Array, Input, inputs, output_and_inputs};
+use crate::memory::arrays::{Array, Input, inputs, output_and_inputs};
 use crate::number::{Format, Number};
 use half::{bf16, f16};
 use pyo3::exceptions::{PyMemoryError, PyValueError};

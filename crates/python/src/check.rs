@@ -10,12 +10,6 @@ use pyo3::types::PyBytes;
 use rootstep::{Executor, Float};
 use std::iter;
 
-/// The level of this thread's calls.
-#[pyfunction]
-pub fn current_level() -> &'static str {
-    executor().level().name()
-}
-
 /// How many threads a long call may use.
 #[pyfunction]
 pub fn threads() -> usize {

@@ -1,4 +1,4 @@
-//! The instruction set that the calls of a thread run on.
+//! The level that calls run at, for each thread of Python's.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -9,23 +9,29 @@ thread_local! {
     static PINNED: Cell<Option<Level>> = const { Cell::new(None) };
 }
 
-/// The executor of this thread: at the level that it has pinned, else at that of the process. Other libraries in the
-/// process may have switched traps on: none comes within a call.
-pub fn executor() -> Executor {
-    PINNED.get().map_or_else(Executor::default, Executor::new).untrapped()
-}
-
 /// The names of the levels that this machine has, the narrowest registers first.
 #[pyfunction]
 pub fn levels() -> Vec<&'static str> {
     Level::available().iter().map(|level| level.name()).collect()
 }
 
-/// Pins the level of this thread, or with `None` no longer; returns the one that was pinned before.
+/// The level that calls of this thread run at.
+#[pyfunction]
+pub fn level() -> &'static str {
+    executor().level().name()
+}
+
+/// Pins the level of this thread by its name; None takes the process's own again. Gives back the name that was
+/// pinned before, if any.
 #[pyfunction]
 #[pyo3(signature = (name))]
 pub fn set_level(name: Option<&str>) -> PyResult<Option<&'static str>> {
-    let parsed = name.map(str::parse::<Level>).transpose();
-    let level = parsed.map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let level = name.map(str::parse).transpose();
+    let level = level.map_err(|error: rootstep::Error| PyValueError::new_err(error.to_string()))?;
     Ok(PINNED.replace(level).map(Level::name))
+}
+
+/// How calls of this thread run. Who calls from Python may have any floating-point environment.
+pub fn executor() -> Executor {
+    PINNED.get().map_or_else(Executor::default, Executor::new).untrapped()
 }

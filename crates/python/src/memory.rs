@@ -1,291 +1,464 @@
-//! The memory of others as slices: the one file with `unsafe`.
+//! The memory of tensors as slices: the only unsafe code of this package, with that of [`arrays`].
+//!
+//! What makes it sound is checked here, but for one thing that nobody can check: that no other thread changes or
+//! frees the memory of a tensor while it is worked on. That is what every operation of PyTorch asks for, too.
 
-// ---- Arrays of NumPy ----
+pub mod arrays;
 
-use crate::number::{ALLOWED, Format, Number};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCapsule, PyType};
-use std::ffi::{c_char, c_int, c_void};
+use pyo3::types::{PyCapsule, PyCapsuleMethods, PyType};
+use std::borrow::Cow;
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
+use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-/// An array of `NumPy` whose elements are in one piece, aligned, and in this machine's byte order. Its fields are
-/// what `NumPy` itself has said of it, so that slices can be made of them.
-#[derive(Debug)]
-pub struct Array<'py> {
-    /// What the array is called in errors.
-    name: &'static str,
-    /// Keeps the memory: `NumPy` moves none that others refer to.
-    _kept: Bound<'py, PyAny>,
-    format: Format,
-    shape: Vec<usize>,
-    length: usize,
-    address: usize,
-    read_only: bool,
+/// What elements are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    F32,
+    F64,
+    Bf16,
+    F16,
+    I8,
+    I16,
+    I64,
 }
 
-impl<'py> Array<'py> {
-    /// Checks an array.
+impl Kind {
+    /// In bytes, which is the alignment, too.
+    const fn size(self) -> usize {
+        match self {
+            Self::I8 => 1,
+            Self::Bf16 | Self::F16 | Self::I16 => 2,
+            Self::F32 => 4,
+            Self::F64 | Self::I64 => 8,
+        }
+    }
+}
+
+mod sealed {
+    /// A type of which all bits are values.
+    pub trait Plain: Copy + Send + Sync + 'static {
+        const KINDS: &'static [super::Kind];
+    }
+    macro_rules! plain {
+        ($($plain:ty: $($kind:ident),*;)*) => {$(
+            impl Plain for $plain {
+                const KINDS: &'static [super::Kind] = &[$(super::Kind::$kind),*];
+            }
+        )*};
+    }
+    plain! {
+        f32: F32;
+        f64: F64;
+        half::bf16: Bf16;
+        half::f16: F16;
+        u16: Bf16, F16;
+        i8: I8;
+        i16: I16;
+        i64: I64;
+    }
+}
+pub use sealed::Plain;
+
+/// The memory of a tensor: this many elements, side by side, for as long as the tensor is borrowed.
+#[derive(Debug)]
+pub struct Memory<'t> {
+    address: usize,
+    elements: usize,
+    kind: Kind,
+    tensor: PhantomData<&'t ()>,
+}
+
+impl<'t> Memory<'t> {
+    /// That of a tensor whose `data_ptr()` and `numel()` these are.
     ///
-    /// # Errors
+    /// # Safety
     ///
-    /// `TypeError` unless it is a `numpy.ndarray` of an allowed type; `ValueError` if its elements are not in one
-    /// piece, or not aligned.
-    pub fn of(name: &'static str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        // Of no subclass: what follows is asked of NumPy, not of code that is built upon it.
-        if !array.is_exact_instance(ndarray(array.py())?) {
-            let given = array.get_type().name()?;
-            let message = format!("`{name}` is a {given}; allowed: a numpy.ndarray");
-            return Err(PyTypeError::new_err(message));
-        }
-        let (interface, shape) = Interface::of(array)?;
-        let format = format_of(name, array, &interface)?;
-        if interface.flags & CONTIGUOUS == 0 {
-            let strides = array.getattr(intern!(array.py(), "strides"))?;
-            return Err(PyValueError::new_err(format!(
-                "`{name}` is not contiguous, its strides are {strides}; allowed: all elements in one piece, in C \
-                 order, as a copy by numpy.ascontiguousarray has them"
-            )));
-        }
-        let (address, length) = (interface.data.expose_provenance(), shape.iter().product());
-        if length > 0 && !address.is_multiple_of(format.bytes()) {
-            return Err(PyValueError::new_err(format!(
-                "`{name}` is not aligned, its address is {address:#x}; allowed: a multiple of {} bytes, as a copy \
-                 has",
-                format.bytes()
-            )));
-        }
-        let read_only = interface.flags & WRITEABLE == 0;
-        Ok(Self { name, _kept: array.clone(), format, shape, length, address, read_only })
+    /// They must be those of `tensor`, which must be in the memory of the CPU, dense, and of this kind.
+    unsafe fn of(
+        _tensor: &'t Bound<'_, PyAny>,
+        address: usize,
+        elements: usize,
+        kind: Kind,
+    ) -> Self {
+        Self { address, elements, kind, tensor: PhantomData }
     }
 
-    pub const fn format(&self) -> Format {
-        self.format
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// That two arrays have the same type and shape.
-    ///
-    /// # Errors
-    ///
-    /// `TypeError` or `ValueError` if they do not.
-    pub fn fits(&self, other: &Self) -> PyResult<()> {
-        self.same_format(other)?;
-        if self.shape == other.shape {
-            return Ok(());
-        }
-        Err(PyValueError::new_err(format!(
-            "`{}` has the shape {} and `{}` {}; allowed: the same shape (nothing is broadcast)",
-            self.name,
-            shape_text(&self.shape),
-            other.name,
-            shape_text(&other.shape)
-        )))
+    pub const fn len(&self) -> usize {
+        self.elements
     }
 
-    fn same_format(&self, other: &Self) -> PyResult<()> {
-        if self.format == other.format {
-            return Ok(());
-        }
-        Err(PyTypeError::new_err(format!(
-            "`{}` has the type {} and `{}` {}; allowed: the same type",
-            self.name,
-            self.format.name(),
-            other.name,
-            other.format.name()
-        )))
-    }
-
-    /// The addresses of its first byte, and of that behind its last.
+    /// Where it begins and ends.
     const fn range(&self) -> (usize, usize) {
-        (self.address, self.address + self.length * self.format.bytes())
+        (self.address, self.address + self.elements * self.kind.size())
+    }
+}
+
+/// A tensor, as PyTorch describes it. The shape and the strides are PyTorch's own, and may be read as long as no
+/// Python code runs.
+#[derive(Debug)]
+pub struct Description<'t> {
+    shape: Cow<'t, [i64]>,
+    strides: Cow<'t, [i64]>,
+    address: usize,
+    kind: Kind,
+}
+
+impl<'t> Description<'t> {
+    /// The memory, if it is dense: each element is at a place of its own, and there are no others between.
+    pub fn memory(&self, tensor: &'t Bound<'_, PyAny>) -> Option<Memory<'t>> {
+        let elements = elements(&self.shape);
+        if !is_dense(&self.shape, &self.strides) || !self.address.is_multiple_of(self.kind.size()) {
+            return None;
+        }
+        if self.address == 0 && elements > 0 {
+            return None;
+        }
+        // SAFETY: PyTorch says so of the tensor; that it is dense has been seen.
+        Some(unsafe { Memory::of(tensor, self.address, elements, self.kind) })
     }
 
-    /// Whether its memory is exactly that of `other`.
+    pub fn shape(&self) -> &[i64] {
+        &self.shape
+    }
+
+    pub fn strides(&self) -> &[i64] {
+        &self.strides
+    }
+
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether each element has the same place as in another one, if both are dense.
+    pub fn is_laid_out_as(&self, other: &Self) -> bool {
+        let places = self.shape.iter().zip(self.strides.iter().zip(other.strides.iter()));
+        self.shape == other.shape
+            && places.into_iter().all(|(&length, (a, b))| length <= 1 || a == b)
+    }
+}
+
+fn elements(shape: &[i64]) -> usize {
+    shape.iter().map(|&length| usize::try_from(length).unwrap_or(0)).product()
+}
+
+fn is_dense(shape: &[i64], strides: &[i64]) -> bool {
+    shape.len() == strides.len() && (is_contiguous(shape, strides) || is_permuted(shape, strides))
+}
+
+fn is_contiguous(shape: &[i64], strides: &[i64]) -> bool {
+    let mut expected = 1;
+    shape.iter().zip(strides).rev().all(|(&length, &stride)| {
+        let fits = length == 1 || stride == expected;
+        expected *= length;
+        fits
+    }) || shape.contains(&0)
+}
+
+/// Whether it is contiguous in another order of its dimensions.
+fn is_permuted(shape: &[i64], strides: &[i64]) -> bool {
+    let mut dimensions: Vec<(i64, i64)> =
+        strides.iter().copied().zip(shape.iter().copied()).collect();
+    dimensions.sort_unstable();
+    let (strides, shape): (Vec<i64>, Vec<i64>) = dimensions.into_iter().rev().unzip();
+    is_contiguous(&shape, &strides)
+}
+
+/// `DLTensor` of the header of `DLPack`.
+#[repr(C)]
+struct DlTensor {
+    data: *mut c_void,
+    device_type: i32,
+    device_id: i32,
+    ndim: i32,
+    code: u8,
+    bits: u8,
+    lanes: u16,
+    shape: *const i64,
+    strides: *const i64,
+    byte_offset: u64,
+}
+
+/// `DLPackExchangeAPI`, from version 1 of `DLPack` on.
+#[repr(C)]
+struct Api {
+    major: u32,
+    minor: u32,
+    previous: *const Api,
+    allocate: *const c_void,
+    from_object: *const c_void,
+    to_object: *const c_void,
+    describe: Option<unsafe extern "C" fn(*mut c_void, *mut DlTensor) -> c_int>,
+    stream: *const c_void,
+}
+
+/// How PyTorch describes its tensors to others: one call of a C function for each.
+#[derive(Debug)]
+pub struct Exchange {
+    /// `torch.Tensor`.
+    tensor: Py<PyType>,
+    describe: unsafe extern "C" fn(*mut c_void, *mut DlTensor) -> c_int,
+}
+
+const CPU: i32 = 1;
+
+impl Exchange {
+    /// That of the class `torch.Tensor`; none if this PyTorch has no such functions, before 2.10.
+    pub fn new(tensor: &Bound<'_, PyType>) -> PyResult<Option<Self>> {
+        let Ok(capsule) = tensor.getattr("__dlpack_c_exchange_api__") else {
+            return Ok(None);
+        };
+        let capsule = capsule.cast_into::<PyCapsule>()?;
+        let mut api = capsule
+            .pointer_checked(Some(c"dlpack_exchange_api"))?
+            .cast::<Api>()
+            .as_ptr()
+            .cast_const();
+        loop {
+            // SAFETY: a capsule of this name has a pointer to such a structure, which stays as long as the
+            // process. These first members are the same in every version.
+            let major = unsafe { (*api).major };
+            if major == 1 {
+                break;
+            }
+            // SAFETY: as above.
+            api = unsafe { (*api).previous };
+            if api.is_null() {
+                return Ok(None);
+            }
+        }
+        // SAFETY: as above, in the version that `Api` is written for.
+        let describe = unsafe { (*api).describe };
+        Ok(describe.map(|describe| Self { tensor: tensor.clone().unbind(), describe }))
+    }
+
+    /// The description of a tensor in the memory of the CPU whose elements are of a [`Kind`]; none if it is
+    /// another one, or no tensor.
+    #[inline]
+    pub fn describe<'t>(&self, tensor: &'t Bound<'_, PyAny>) -> Option<Description<'t>> {
+        // SAFETY: both are objects, the second a type.
+        let is_tensor = unsafe {
+            ffi::PyObject_TypeCheck(
+                tensor.as_ptr(),
+                self.tensor.as_ptr().cast::<ffi::PyTypeObject>(),
+            )
+        };
+        if is_tensor == 0 {
+            return None;
+        }
+        let mut found = DlTensor {
+            data: std::ptr::null_mut(),
+            device_type: 0,
+            device_id: 0,
+            ndim: 0,
+            code: 0,
+            bits: 0,
+            lanes: 0,
+            shape: std::ptr::null(),
+            strides: std::ptr::null(),
+            byte_offset: 0,
+        };
+        // SAFETY: the function is that of `torch.Tensor`, the object is one, and the interpreter is held, since
+        // there is a `Bound`. It fills in what is lent.
+        let status = unsafe { (self.describe)(tensor.as_ptr().cast(), &raw mut found) };
+        if status != 0 {
+            drop(PyErr::take(tensor.py()));
+            return None;
+        }
+        let kind = match (found.code, found.bits, found.lanes) {
+            (2, 32, 1) => Kind::F32,
+            (2, 64, 1) => Kind::F64,
+            (4, 16, 1) => Kind::Bf16,
+            (2, 16, 1) => Kind::F16,
+            (0, 8, 1) => Kind::I8,
+            (0, 16, 1) => Kind::I16,
+            (0, 64, 1) => Kind::I64,
+            _ => return None,
+        };
+        if found.device_type != CPU {
+            return None;
+        }
+        let dimensions = usize::try_from(found.ndim).ok()?;
+        let numbers = |first: *const i64| -> Option<Cow<'t, [i64]>> {
+            if dimensions == 0 {
+                return Some(Cow::Borrowed(&[]));
+            }
+            // SAFETY: there are as many as dimensions, in the tensor's own memory, which stay as they are until
+            // Python code runs.
+            (!first.is_null()).then(|| Cow::Borrowed(unsafe { from_raw_parts(first, dimensions) }))
+        };
+        let address = found.data.addr() + usize::try_from(found.byte_offset).ok()?;
+        Some(Description {
+            shape: numbers(found.shape)?,
+            strides: numbers(found.strides)?,
+            address,
+            kind,
+        })
+    }
+}
+
+/// The description of a tensor by its own methods, for a PyTorch without [`Exchange`]. The kind is that of its
+/// `dtype`.
+///
+/// # Errors
+///
+/// Those of the methods; an exception if it is not in the memory of the CPU, or the kind is not its own.
+pub fn describe_by_methods<'t>(
+    tensor: &'t Bound<'_, PyAny>,
+    kind: Kind,
+) -> PyResult<Description<'t>> {
+    let py = tensor.py();
+    let size: usize = tensor.call_method0(intern!(py, "element_size"))?.extract()?;
+    if size != kind.size() || !tensor.getattr(intern!(py, "is_cpu"))?.is_truthy()? {
+        return Err(PyTypeError::new_err("it is not in the memory of the CPU, or of another type"));
+    }
+    let shape: Vec<i64> = tensor.getattr(intern!(py, "shape"))?.extract()?;
+    let strides: Vec<i64> = tensor.call_method0(intern!(py, "stride"))?.extract()?;
+    let address = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
+    Ok(Description { shape: shape.into(), strides: strides.into(), address, kind })
+}
+
+/// Memory of tensors that is to be lent at the same time, in an order.
+#[derive(Debug, Default)]
+pub struct Claims<'t>(Vec<(Memory<'t>, bool)>);
+
+/// What [`Claims`] have been seen to be disjoint: they need not be looked at again.
+#[derive(Debug, Default)]
+pub struct Seen {
+    claims: Vec<(usize, usize, bool)>,
+    order: Vec<u32>,
+}
+
+impl<'t> Claims<'t> {
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    /// Claims memory, to be written or to be read only; gives its place in the order.
+    pub fn claim(&mut self, memory: Memory<'t>, written: bool) -> usize {
+        self.0.push((memory, written));
+        self.0.len() - 1
+    }
+
+    /// Lends all of them, in their order.
     ///
     /// # Errors
     ///
-    /// `ValueError` if a part of it is.
-    fn is_output(&self, out: &Self) -> PyResult<bool> {
-        let ((start, end), (out_start, out_end)) = (self.range(), out.range());
-        if (start, end) == (out_start, out_end) {
-            return Ok(true);
+    /// The places of two that overlap, at least one of which is to be written.
+    pub fn lend(self, seen: &mut Seen) -> Result<Lent<'t>, (usize, usize)> {
+        let claims = self.0.iter().map(|(memory, written)| {
+            let (start, end) = memory.range();
+            (start, end, *written)
+        });
+        let same =
+            self.0.len() == seen.claims.len() && claims.clone().eq(seen.claims.iter().copied());
+        if !same {
+            seen.claims.clear();
+            let all: Vec<(usize, usize, bool)> = claims.collect();
+            seen.order.clear();
+            seen.order
+                .extend((0..).zip(&all).filter(|(_, (start, end, _))| start < end).map(|(i, _)| i));
+            seen.order.sort_unstable_by_key(|&i: &u32| all[i as usize].0);
+            if let Some(overlap) = overlap(&all, &seen.order) {
+                return Err(overlap);
+            }
+            seen.claims = all;
         }
-        if start < out_end && out_start < end {
-            return Err(PyValueError::new_err(format!(
-                "`{}` overlaps with a part of `{}`; allowed: exactly the same memory, or memory of its own",
-                out.name, self.name
-            )));
+        Ok(Lent(self.0.into_iter()))
+    }
+}
+
+/// Two that overlap, at least one of which is written; `order` is that of their starts.
+fn overlap(all: &[(usize, usize, bool)], order: &[u32]) -> Option<(usize, usize)> {
+    // Those so far that reach farthest: of all, and of those that are written.
+    let (mut farthest, mut written): (Option<usize>, Option<usize>) = (None, None);
+    for &i in order {
+        let i = i as usize;
+        let (start, end, writes) = all[i];
+        let other = if writes { farthest } else { written };
+        if let Some(other) = other.filter(|&other| all[other].1 > start) {
+            return Some((other.min(i), other.max(i)));
         }
-        Ok(false)
+        let beyond = |far: Option<usize>| far.is_none_or(|far| all[far].1 < end);
+        if beyond(farthest) {
+            farthest = Some(i);
+        }
+        if writes && beyond(written) {
+            written = Some(i);
+        }
+    }
+    None
+}
+
+/// [`Claims`] that do not overlap where one is written.
+#[derive(Debug)]
+pub struct Lent<'t>(std::vec::IntoIter<(Memory<'t>, bool)>);
+
+impl<'t> Lent<'t> {
+    /// The next one.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn take(&mut self) -> Slice<'t> {
+        let (memory, written) = self.0.next().expect("each claim is taken once");
+        Slice { memory, written }
+    }
+}
+
+/// One of the [`Lent`].
+#[derive(Debug)]
+pub struct Slice<'t> {
+    memory: Memory<'t>,
+    written: bool,
+}
+
+impl<'t> Slice<'t> {
+    pub const fn kind(&self) -> Kind {
+        self.memory.kind
     }
 
-    fn slice<T: Number>(&self) -> &[T] {
-        if self.length == 0 {
+    fn check<T: Plain>(&self) {
+        assert!(
+            T::KINDS.contains(&self.memory.kind),
+            "a tensor of {:?} is of another type",
+            self.memory.kind
+        );
+        assert_eq!(size_of::<T>(), self.memory.kind.size());
+    }
+
+    /// # Panics
+    ///
+    /// If its elements are of another type.
+    pub fn read<T: Plain>(self) -> &'t [T] {
+        self.check::<T>();
+        if self.memory.elements == 0 {
             return &[];
         }
-        assert_eq!(T::FORMAT, self.format, "callers choose the type by the format");
-        let address = std::ptr::with_exposed_provenance::<T>(self.address);
-        // SAFETY: NumPy has said that `length` elements of this format lie there, in one piece, and `of` has seen that
-        // they are aligned; all patterns of bits are numbers of these types. `_kept` keeps the memory. Whether
-        // something writes to it meanwhile: no output of this call, by the callers in this file; another thread of
-        // Python's may, as in any function of NumPy's that releases the lock, and must not by the documentation.
-        #[allow(unsafe_code, reason = "an array's memory is known by its address alone")]
-        unsafe {
-            std::slice::from_raw_parts(address, self.length)
-        }
+        // SAFETY: the address and the number of elements of a tensor that is borrowed for as long; aligned, as
+        // `Description::memory` has seen; not null, and of elements of `T`, all of whose bits are values.
+        // `Claims::lend` has seen that nobody is lent a part of it to write.
+        unsafe { from_raw_parts(self.memory.address as *const T, self.memory.elements) }
     }
 
-    fn slice_mut<T: Number>(&mut self) -> &mut [T] {
-        if self.length == 0 {
+    /// # Panics
+    ///
+    /// If its elements are of another type, or it was claimed to be read only.
+    pub fn write<T: Plain>(self) -> &'t mut [T] {
+        self.check::<T>();
+        assert!(self.written, "it was not claimed to be written");
+        if self.memory.elements == 0 {
             return &mut [];
         }
-        assert_eq!(T::FORMAT, self.format, "callers choose the type by the format");
-        assert!(!self.read_only, "callers have checked it");
-        let address = std::ptr::with_exposed_provenance_mut::<T>(self.address);
-        // SAFETY: as for `slice`. That it is the only slice of this memory in this call: `output_and_inputs`, the only
-        // caller, has seen that no input overlaps with it.
-        #[allow(unsafe_code, reason = "an array's memory is known by its address alone")]
-        unsafe {
-            std::slice::from_raw_parts_mut(address, self.length)
-        }
+        // SAFETY: as for `read`; and nobody else is lent a part of it, since each claim is taken once.
+        unsafe { from_raw_parts_mut(self.memory.address as *mut T, self.memory.elements) }
     }
-}
-
-/// An input of a call, beside its output.
-#[derive(Debug)]
-pub enum Input<'a, T> {
-    /// In memory of its own.
-    Apart(&'a [T]),
-    /// In that of the output.
-    Output,
-}
-
-/// The slices of all arrays of a call: of one type, one shape, and the output apart from each input, or exactly the
-/// same.
-///
-/// # Errors
-///
-/// `TypeError` and `ValueError` if they are not so, or the output is read-only.
-pub fn output_and_inputs<'a, T: Number, const N: usize>(
-    out: &'a mut Array<'_>,
-    inputs: [&'a Array<'_>; N],
-) -> PyResult<(&'a mut [T], [Input<'a, T>; N])> {
-    if out.read_only {
-        let message = format!("`{}` is read-only; allowed: an array that can be written", out.name);
-        return Err(PyValueError::new_err(message));
-    }
-    let mut slices = [const { Input::Output }; N];
-    for (slice, array) in slices.iter_mut().zip(inputs) {
-        array.fits(out)?;
-        if !array.is_output(out)? {
-            *slice = Input::Apart(array.slice());
-        }
-    }
-    Ok((out.slice_mut(), slices))
-}
-
-/// The slices of arrays that are only read, all of one type.
-///
-/// # Errors
-///
-/// `TypeError` if they are not.
-pub fn inputs<'a, T: Number>(arrays: &'a [Array<'_>]) -> PyResult<Vec<&'a [T]>> {
-    for array in arrays {
-        array.same_format(&arrays[0])?;
-    }
-    Ok(arrays.iter().map(Array::slice).collect())
-}
-
-fn ndarray(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    NDARRAY.import(py, "numpy", "ndarray")
-}
-
-/// A shape as Python writes it.
-fn shape_text(shape: &[usize]) -> String {
-    let lengths: Vec<String> = shape.iter().map(ToString::to_string).collect();
-    if let [length] = &lengths[..] {
-        format!("({length},)")
-    } else {
-        format!("({})", lengths.join(", "))
-    }
-}
-
-/// The flags of an [`Interface`] that are asked for: in C order and without gaps; in the byte order of this machine;
-/// not read-only.
-const CONTIGUOUS: c_int = 0x1;
-const NATIVE: c_int = 0x200;
-const WRITEABLE: c_int = 0x400;
-
-/// What `NumPy` says of an array: `PyArrayInterface` of its documentation, "The array interface protocol".
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-struct Interface {
-    /// 2, to see that it is such a structure.
-    two: c_int,
-    dimensions: c_int,
-    kind: c_char,
-    bytes: c_int,
-    flags: c_int,
-    shape: *const isize,
-    strides: *const isize,
-    data: *mut c_void,
-    description: *mut c_void,
-}
-
-impl Interface {
-    /// That of an array of `NumPy`'s own class, and its shape.
-    fn of(array: &Bound<'_, PyAny>) -> PyResult<(Self, Vec<usize>)> {
-        let capsule = array.getattr(intern!(array.py(), "__array_struct__"))?;
-        let pointer = capsule.cast::<PyCapsule>()?.pointer_checked(None)?.cast::<Self>();
-        // SAFETY: the caller has seen that it is an array of NumPy's own class, so this is NumPy's own attribute, whose
-        // capsule points to such a structure and owns it.
-        #[allow(unsafe_code, reason = "a capsule has an address alone")]
-        let interface = unsafe { pointer.read() };
-        if interface.two != 2 {
-            let message = "this version of NumPy has another interface than the one known here";
-            return Err(PyTypeError::new_err(message));
-        }
-        let dimensions = usize::try_from(interface.dimensions).unwrap_or_default();
-        if dimensions == 0 {
-            return Ok((interface, Vec::new()));
-        }
-        // SAFETY: by the same documentation so many lengths are there. They belong to `array`, which no other thread
-        // changes while this one has the interpreter.
-        #[allow(unsafe_code, reason = "a capsule has an address alone")]
-        let lengths = unsafe { std::slice::from_raw_parts(interface.shape, dimensions) };
-        Ok((interface, lengths.iter().map(|length| length.unsigned_abs()).collect()))
-    }
-}
-
-/// The format of an array's elements.
-fn format_of(name: &str, array: &Bound<'_, PyAny>, interface: &Interface) -> PyResult<Format> {
-    let format = match (u8::from_ne_bytes(interface.kind.to_ne_bytes()), interface.bytes) {
-        (b'f', 2) => Some(Format::Float16),
-        (b'f', 4) => Some(Format::Float32),
-        (b'f', 8) => Some(Format::Float64),
-        // What NumPy does not know itself, such as the types of ml_dtypes, and structures.
-        (b'V', 2) if type_name(array)? == Format::Bfloat16.name() => Some(Format::Bfloat16),
-        _ => None,
-    };
-    let Some(format) = format else {
-        let given = array.getattr(intern!(array.py(), "dtype"))?;
-        let message = format!("`{name}` has the type {given}; allowed: {ALLOWED}");
-        return Err(PyTypeError::new_err(message));
-    };
-    if interface.flags & NATIVE == 0 {
-        return Err(PyTypeError::new_err(format!(
-            "`{name}` has the type {} in the other byte order; allowed: that of this machine",
-            format.name()
-        )));
-    }
-    Ok(format)
-}
-
-/// The name of the class of an array's elements.
-fn type_name(array: &Bound<'_, PyAny>) -> PyResult<String> {
-    let class =
-        array.getattr(intern!(array.py(), "dtype"))?.getattr(intern!(array.py(), "type"))?;
-    class.getattr(intern!(array.py(), "__name__"))?.extract()
 }

@@ -398,17 +398,17 @@ def test_inspection(level, name):
 def test_levels_nest_and_are_restored():
     names = rootstep.levels()
     assert names[0] == "portable" and set(names) <= {"portable", "avx2", "avx512"}
-    outside = _rootstep.current_level()
+    outside = _rootstep.level()
     for name in names:
         with rootstep.level(name):
-            assert _rootstep.current_level() == name
+            assert _rootstep.level() == name
             with rootstep.level(names[0]):
-                assert _rootstep.current_level() == names[0]
-            assert _rootstep.current_level() == name
+                assert _rootstep.level() == names[0]
+            assert _rootstep.level() == name
             with pytest.raises(KeyError), rootstep.level(names[0]):
                 raise KeyError
-            assert _rootstep.current_level() == name
-    assert _rootstep.current_level() == outside
+            assert _rootstep.level() == name
+    assert _rootstep.level() == outside
 
 
 def test_an_unknown_level_changes_nothing():
@@ -420,14 +420,14 @@ def test_an_unknown_level_changes_nothing():
             rootstep.level("sse9"),
         ):
             pass
-        assert _rootstep.current_level() == "portable"
+        assert _rootstep.level() == "portable"
 
 
 def test_a_level_is_that_of_its_thread():
     seen = []
-    outside = _rootstep.current_level()
+    outside = _rootstep.level()
     with rootstep.level("portable"):
-        thread = threading.Thread(target=lambda: seen.append(_rootstep.current_level()))
+        thread = threading.Thread(target=lambda: seen.append(_rootstep.level()))
         thread.start()
         thread.join()
     assert seen == [outside]

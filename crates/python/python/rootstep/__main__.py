@@ -31,7 +31,7 @@ _DIGESTS = {
 def main() -> int:
     """Prints the version, the level and the threads, and checks the digests on every level."""
     print(f"rootstep {__version__}")
-    print(f"level: {_rootstep.current_level()} (this machine has: {', '.join(levels())})")
+    print(f"level: {_rootstep.level()} (this machine has: {', '.join(levels())})")
     asked = os.environ.get("ROOTSTEP_LEVEL")
     if asked is not None and asked not in levels():
         print(f"ROOTSTEP_LEVEL is `{asked}`, which this machine does not have: it is ignored")

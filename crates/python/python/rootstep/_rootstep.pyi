@@ -1,8 +1,10 @@
 # The compiled part: private. What it is given has been prepared by the modules beside it.
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, SupportsIndex, TypeAlias
 
+import torch
 from numpy.typing import NDArray
 
 __version__: str
@@ -15,7 +17,7 @@ def axpy(alpha: float, x: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> N
 def inspect(gradients: list[NDArray[Any]]) -> _Findings: ...
 def levels() -> list[str]: ...
 def set_level(name: str | None) -> str | None: ...
-def current_level() -> str: ...
+def level() -> str: ...
 def threads() -> int: ...
 def results(operation: str, format_name: str) -> bytes: ...
 def range_test(
@@ -58,3 +60,29 @@ class Schedule:
     def sequence(parts: list[tuple[Schedule, int]], last: Schedule) -> Schedule: ...
     def warm_up(self, start: float, steps: int) -> Schedule: ...
     def at(self, step: SupportsIndex) -> float: ...
+
+class Stepper:
+    def __init__(
+        self,
+        torch: ModuleType,
+        begin: Callable[[torch.Tensor, str], torch.Tensor],
+        power_of: str,
+        power: float | None,
+        exchange: bool = True,
+    ) -> None: ...
+    def check(self, group: dict[str, Any], index: int) -> None: ...
+    def step(
+        self,
+        groups: list[dict[str, Any]],
+        state: dict[torch.Tensor, Any],
+        clip_norm: float | None,
+        clip_value: float | None,
+        non_finite: str,
+    ) -> (
+        tuple[
+            bool,
+            float,
+            _Findings,
+        ]
+        | None
+    ): ...
