@@ -193,6 +193,17 @@ def test_the_range_test_finds_a_rate():
     assert again == found
 
 
+def test_each_suggestion_is_the_one_it_is_called():
+    # A long gentle valley, then a steep one that is short.
+    losses = [10.0] * 20 + [10.0 - 0.05 * i for i in range(40)] + [9.0, 5.0, 4.9] + [12.0] * 37
+    given = iter(losses)
+    found = rootstep.range_test(lambda lr: next(given), 1e-4, 10.0, 100, smoothing=0.0)
+    rates = [point.rate for point in found.points]
+    assert found.steepest == rates[60]
+    assert found.minimum_tenth == rates[62] / 10.0
+    assert rates[30] < found.valley < rates[50]
+
+
 def test_the_settings_of_a_range_test_do_something():
     plain = rootstep.range_test(Parabola(), 1e-3, 1e-1, 20)
     assert not plain.diverged and len(plain.points) == 20
