@@ -24,6 +24,7 @@ STORED = [
 
 MOMENTA = [None, torch.bfloat16, torch.int8]
 
+
 def bits(tensor: torch.Tensor) -> torch.Tensor:
     integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     return tensor.detach().view(integers[tensor.element_size()])

@@ -338,9 +338,7 @@ def test_a_state_of_torch_sgd_goes_on(how: dict[str, Any], dtype: torch.dtype) -
     assert (group["storage"], group["decoupled_weight_decay"]) == ("nearest", 0.25)
     specified = Specified(tensor, 0)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    specified.state["momentum_buffer"] = theirs.state[tensor]["momentum_buffer"].to(
-        wide, copy=True
-    )
+    specified.state["momentum_buffer"] = theirs.state[tensor]["momentum_buffer"].to(wide, copy=True)
     for _ in range(3):
         give_gradients([tensor])
         optimizer.step()
@@ -717,7 +715,7 @@ def test_gradients_that_are_not_finite(dtype: torch.dtype) -> None:
             if policy == "error":
                 message = (
                     r"element 123 of the gradient of parameter 1 of group 0 \(`b`\) is "
-                    rf"-?(NaN|inf); allowed: finite numbers"
+                    r"-?(NaN|inf); allowed: finite numbers"
                 )
                 with pytest.raises(FloatingPointError, match=message):
                     optimizer.step()
@@ -896,7 +894,9 @@ def test_other_threads_run_while_a_step_runs() -> None:
         most = 0
         for _ in range(5):
             before = counted[0]
-            optimizer._stepper.step(optimizer.param_groups, optimizer.state, None, None, "propagate")
+            optimizer._stepper.step(
+                optimizer.param_groups, optimizer.state, None, None, "propagate"
+            )
             most = max(most, counted[0] - before)
     finally:
         sys.setswitchinterval(interval)
