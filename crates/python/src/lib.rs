@@ -12,6 +12,7 @@ mod limits;
 mod memory;
 mod number;
 mod range_test;
+mod reference;
 mod schedule;
 mod specification;
 mod step;
@@ -31,6 +32,8 @@ mod _rootstep {
     use super::level::{level, levels, set_level};
     #[pymodule_export]
     use super::range_test::range_test;
+    #[pymodule_export]
+    use super::reference::reference_step;
     #[pymodule_export]
     use super::schedule::Schedule;
     #[pymodule_export]
