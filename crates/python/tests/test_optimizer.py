@@ -587,6 +587,23 @@ def test_hooks_before_and_after_the_step() -> None:
     assert len(calls) == 4
 
 
+def test_each_kind_of_hook_is_called_alone() -> None:
+    optimizer = SGD([one()], lr=0.1)
+    for register in (
+        optimizer.register_step_pre_hook,
+        optimizer.register_step_post_hook,
+        register_optimizer_step_pre_hook,
+        register_optimizer_step_post_hook,
+    ):
+        calls: list[Any] = []
+        handle = register(lambda *given, calls=calls: calls.append(given[0]))  # type: ignore[misc]
+        try:
+            optimizer.step()
+        finally:
+            handle.remove()
+        assert calls == [optimizer]
+
+
 def test_a_hook_can_change_the_arguments() -> None:
     optimizer = SGD([one()], lr=0.1)
     optimizer.register_step_pre_hook(lambda own, args, kwargs: ((own, lambda: 5.0), kwargs))
