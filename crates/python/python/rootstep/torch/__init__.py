@@ -1,0 +1,19 @@
+"""Optimizers for PyTorch that take the steps of `rootstep`: the same bits on every CPU.
+
+Each class is a `torch.optim.Optimizer` for parameters in the memory of the CPU, in float32, float64, bfloat16 or
+float16. All tensors of a model are stepped in one call, with the interpreter lock released.
+"""
+
+from rootstep.torch._optimizer import Inspection, RootstepOptimizer, StepReport
+from rootstep.torch._rules import SGD, PbSGD, PowerStep, SignSGD, Stacey
+
+__all__ = [
+    "SGD",
+    "Inspection",
+    "PbSGD",
+    "PowerStep",
+    "RootstepOptimizer",
+    "SignSGD",
+    "Stacey",
+    "StepReport",
+]
