@@ -6,6 +6,7 @@ For what needs ranks, forks or settings of a process. A module that uses it ends
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import subprocess
@@ -28,7 +29,7 @@ def run(function: Any, *arguments: Any, ranks: int = 0, seconds: float = SECONDS
     with tempfile.TemporaryDirectory() as directory:
         logs, processes = [], []
         for rank in range(max(ranks, 1)):
-            place = json.dumps([rank, ranks, f"{directory}/store"])
+            place = json.dumps([rank, ranks, f"{directory}/store", seconds])
             log = Path(directory) / f"rank{rank}"
             with log.open("wb") as output:
                 command = [sys.executable, module.__file__, function.__name__, place]
@@ -71,7 +72,8 @@ def _wait(processes: list[subprocess.Popen[bytes]], seconds: float) -> str | Non
 def main(functions: dict[str, Any]) -> None:
     """What a process of :func:`run` does."""
     name, place, arguments = sys.argv[1:]
-    rank, ranks, store = json.loads(place)
+    rank, ranks, store, seconds = json.loads(place)
+    faulthandler.dump_traceback_later(0.9 * seconds)
     if ranks == 0:
         functions[name](*json.loads(arguments))
         return
