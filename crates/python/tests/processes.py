@@ -73,7 +73,7 @@ def main(functions: dict[str, Any]) -> None:
     """What a process of :func:`run` does."""
     name, place, arguments = sys.argv[1:]
     rank, ranks, store, seconds = json.loads(place)
-    faulthandler.dump_traceback_later(0.9 * seconds)
+    faulthandler.dump_traceback_later(0.6 * seconds)
     if ranks == 0:
         functions[name](*json.loads(arguments))
         return
