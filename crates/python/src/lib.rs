@@ -5,6 +5,7 @@ mod level;
 mod limits;
 #[allow(unsafe_code, reason = "the memory of tensors, and the C functions that describe it")]
 mod memory;
+mod reference;
 mod step;
 mod tensor;
 
@@ -14,6 +15,8 @@ use pyo3::prelude::*;
 mod _rootstep {
     #[pymodule_export]
     use super::level::{level, levels, set_level};
+    #[pymodule_export]
+    use super::reference::reference_step;
     #[pymodule_export]
     use super::step::Stepper;
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

@@ -4,7 +4,7 @@ use crate::group::{Class, Group};
 use crate::level;
 use crate::limits::{Limits, Report};
 use crate::memory::{Claims, Kind, Lent, Seen, Slice};
-use crate::tensor::{FLOATS, Torch};
+use crate::tensor::{FLOATS, Torch, negation};
 use half::{bf16, f16};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -264,7 +264,8 @@ impl Stepper {
         Ok(Kept { tensor, begins: true })
     }
 
-    /// Reads all tensors, and claims their memory. Nothing of Python's runs here, unless there is an error.
+    /// Reads all tensors, and claims their memory. No Python code runs while descriptions
+    /// of tensors are compared.
     fn claim<'t>(
         &self,
         model: &Model<'_>,
@@ -272,6 +273,7 @@ impl Stepper {
     ) -> PyResult<(Claims<'t>, Vec<Owner>)> {
         let most = items.len() * ROLES.len();
         let (mut claims, mut owners) = (Claims::with_capacity(most), Vec::with_capacity(most));
+        let mut singles = Vec::new();
         for item in items {
             let rule = &model.groups[item.group].rule;
             let problem = |what: &str, problem: String| {
@@ -282,6 +284,9 @@ impl Stepper {
                 .read(&item.parameter, allowed(&rule.storage))
                 .map_err(|text| problem("", text))?;
             let (kind, elements) = (memory.kind(), memory.len());
+            if elements == 1 {
+                singles.push(item);
+            }
             claims.claim(memory, true);
             let gradients = if kind == Kind::F64 { &FLOATS[3..] } else { &FLOATS[..3] };
             let (gradient, memory) = self
@@ -325,6 +330,14 @@ impl Stepper {
                 }
                 claims.claim(memory, true);
                 owners.push((item.group, item.index, i + 2));
+            }
+        }
+        for item in singles {
+            let tensors = [("", &item.parameter), ("the gradient of ", &item.gradient)];
+            for (what, tensor) in tensors {
+                if let Some(problem) = negation(tensor)? {
+                    return Err(wrong(&format!("{what}{}", model.label(item)), problem));
+                }
             }
         }
         Ok((claims, owners))

@@ -63,10 +63,12 @@ impl Torch {
         tensor: &'t Bound<'_, PyAny>,
         allowed: &[Kind],
     ) -> Result<(Description<'t>, Memory<'t>), String> {
-        let described = self.exchange.as_ref().and_then(|exchange| exchange.describe(tensor));
-        let description = match described {
-            Some(description) => description,
+        let description = match &self.exchange {
             None => self.describe(tensor, allowed)?,
+            Some(exchange) => match exchange.describe(tensor) {
+                Some(description) => description,
+                None => return Err(self.problem(tensor, allowed)),
+            },
         };
         if !allowed.contains(&description.kind()) {
             return Err(wrong_type(name(description.kind()), allowed));
@@ -74,17 +76,19 @@ impl Torch {
         let Some(memory) = description.memory(tensor) else {
             return Err(wrong_strides(&description));
         };
-        // A number that is negated when it is read is a view of a complex one: only a single one is dense.
-        if memory.len() == 1 && is_negated(tensor).unwrap_or(false) {
-            return Err(
-                "is negated lazily; allowed: a tensor as `resolve_neg()` gives it".to_owned()
-            );
-        }
         Ok((description, memory))
     }
 
-    /// The slow way, which finds out what is wrong, too.
+    /// What is wrong with a tensor that PyTorch does not describe.
     #[cold]
+    fn problem(&self, tensor: &Bound<'_, PyAny>, allowed: &[Kind]) -> String {
+        let problem = self.describe(tensor, allowed).err();
+        problem.unwrap_or_else(|| {
+            "has no memory that can be lent; allowed: a tensor that has".to_owned()
+        })
+    }
+
+    /// The slow way, which finds out what is wrong, too.
     fn describe<'t>(
         &self,
         tensor: &'t Bound<'_, PyAny>,
@@ -114,8 +118,15 @@ impl Torch {
     }
 }
 
-fn is_negated(tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
-    tensor.call_method0(intern!(tensor.py(), "is_neg"))?.is_truthy()
+/// What is wrong with a number that is to be negated when it is read, if this is one. It is a view of a complex one, so
+/// no dense tensor of more elements is of this kind.
+///
+/// # Errors
+///
+/// Those of the method.
+pub fn negation(tensor: &Bound<'_, PyAny>) -> PyResult<Option<&'static str>> {
+    let negated = tensor.call_method0(intern!(tensor.py(), "is_neg"))?.is_truthy()?;
+    Ok(negated.then_some("is negated lazily; allowed: a tensor as `resolve_neg()` gives it"))
 }
 
 fn type_name(object: &Bound<'_, PyAny>) -> String {

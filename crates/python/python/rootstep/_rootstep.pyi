@@ -36,3 +36,14 @@ class Stepper:
         ]
         | None
     ): ...
+
+def reference_step(
+    torch: ModuleType,
+    settings: dict[str, Any],
+    tensors: list[torch.Tensor | None],
+    power_of: str,
+    power: float | None,
+    first: bool,
+    draws: tuple[int, int],
+    limits: tuple[float, float | None],
+) -> None: ...

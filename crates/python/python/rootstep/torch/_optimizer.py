@@ -87,6 +87,14 @@ class RootstepOptimizer(Optimizer):
         last_report: what the last step did.
 
     These settings are of the whole optimizer; all others are of `param_groups`, and are read at each step.
+
+    Tensors are changed in place, and nothing is copied: while a step runs, no other thread may change, resize or free
+    the parameters, the gradients and the state.
+
+    Threads: if `torch.get_num_threads()` is 1, a step runs on the calling thread. Otherwise models of more than half a
+    million elements are stepped by a pool of the process's own, which has as many threads as torch had at the first
+    such step, and keeps them. The bits do not depend on it. In a forked process the calling thread works alone if its
+    parent had taken such a step.
     """
 
     _power_of: ClassVar[str] = "gradient"
@@ -154,7 +162,7 @@ class RootstepOptimizer(Optimizer):
         self._has_shards = False
         self._stepper = Stepper(torch, _begin, self._power_of, self._power)
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes a step on all parameters that have a gradient.
 
         Args:
@@ -168,6 +176,7 @@ class RootstepOptimizer(Optimizer):
                 parameter, or has memory in common with another one.
             TypeError: a tensor or a setting is of another type.
             FloatingPointError: a gradient is not finite, and `non_finite="error"`.
+            RuntimeError: another thread is taking a step of this optimizer.
 
         The message names the parameter and what is allowed. Nothing has been written then.
         """
