@@ -226,7 +226,10 @@ def sharded(setups: list[str]) -> None:
             for i, (p, q) in enumerate(zip(model.parameters(), plain.parameters(), strict=True)):
                 q.grad = randn(q.shape, q.dtype, step, i)
                 p.grad = distribute_tensor(q.grad, p.device_mesh, p.placements)
+            versions = [p._version for p in model.parameters()]
             by.step()
+            for p, version in zip(model.parameters(), versions, strict=True):
+                assert p._version > version, "autograd sees that it has changed"
             plain_by.step()
             assert_same_models(model, plain)
         assert_same_states(by, plain_by, sharded=True)
