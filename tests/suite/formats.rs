@@ -152,7 +152,11 @@ fn step(with_momentum: bool, i: usize) -> Step<f32> {
             _ => Step::later(&Rule::pbsgd(0.1, Power::ThreeQuarters)),
         }
     };
-    step.unwrap().with_gradient_factor(0.7).unwrap().with_clip_value(1e30).unwrap()
+    let step = step.unwrap();
+    if i % 2 == 0 {
+        return step; // A factor of 1 and no limit: neither is computed.
+    }
+    step.with_gradient_factor(0.7).unwrap().with_clip_value(1e30).unwrap()
 }
 
 /// Numbers of every class in the type of this name.

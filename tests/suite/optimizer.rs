@@ -100,7 +100,7 @@ fn rules() -> Vec<Rule> {
             }
         }
         for rule in kinds {
-            for (l2, decoupled) in [(0.0, 0.0), (0.01, 0.0), (0.0, 0.02), (0.03, 0.04)] {
+            for (l2, decoupled) in [(0.0, 0.0), (0.01, -0.0), (-0.0, 0.02), (0.03, 0.04)] {
                 let rule = rule.with_weight_decay(l2).with_decoupled_weight_decay(decoupled);
                 rules.extend([rule, rule.maximizing()]);
             }

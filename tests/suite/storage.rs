@@ -1,6 +1,7 @@
 //! Parameters in 16 bits, in each way that they are stored: the optimizer against a scalar model written from the
 //! documentation, and its state in every form.
 
+use crate::layout::Layout;
 use crate::support::{executors, random_bits, random_values, same, unit_values};
 use half::{bf16, f16};
 use rootstep::optimizer::{
@@ -11,14 +12,10 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
-/// A format of 16 bits, by its bits, as it is specified.
-trait Half: Element<Compute = f32> {
+/// An element type of 16 bits.
+trait Half: Layout + Element<Compute = f32> {
     /// All that it allows.
     const STORAGES: &'static [Storage];
-    fn of_bits(bits: u16) -> Self;
-    fn bits(self) -> u16;
-    fn read(bits: u16) -> f32;
-    fn to_nearest(x: f32) -> u16;
     fn stochastic(x: f32, draw: u16) -> u16;
 }
 
@@ -33,18 +30,6 @@ impl Half for bf16 {
         Storage::Master,
         Storage::Stochastic { seed: SEEDS[1] },
     ];
-    fn of_bits(bits: u16) -> Self {
-        Self::from_bits(bits)
-    }
-    fn bits(self) -> u16 {
-        self.to_bits()
-    }
-    fn read(bits: u16) -> f32 {
-        reference::from_bf16(bits)
-    }
-    fn to_nearest(x: f32) -> u16 {
-        reference::bf16(x)
-    }
     fn stochastic(x: f32, draw: u16) -> u16 {
         reference::stochastic_bf16(x, draw)
     }
@@ -57,25 +42,26 @@ impl Half for f16 {
         Storage::Master,
         Storage::Stochastic { seed: SEEDS[1] },
     ];
-    fn of_bits(bits: u16) -> Self {
-        Self::from_bits(bits)
-    }
-    fn bits(self) -> u16 {
-        self.to_bits()
-    }
-    fn read(bits: u16) -> f32 {
-        reference::from_f16(bits)
-    }
-    fn to_nearest(x: f32) -> u16 {
-        reference::f16(x)
-    }
     fn stochastic(x: f32, draw: u16) -> u16 {
         reference::stochastic_f16(x, draw)
     }
 }
 
+fn bits<T: Half>(x: T) -> u16 {
+    Layout::bits(x).try_into().unwrap()
+}
+
+fn widened<T: Half>(bits: u16) -> f32 {
+    T::of_bits(bits.into()).read()
+}
+
+/// The bits of the nearest number.
+fn nearest<T: Half>(x: f32) -> u16 {
+    bits(T::rounded(x))
+}
+
 fn halves<T: Half>(numbers: &[f32]) -> Vec<T> {
-    numbers.iter().map(|&x| T::of_bits(T::to_nearest(x))).collect()
+    numbers.iter().map(|&x| T::rounded(x)).collect()
 }
 
 fn units(length: usize, seed: u64) -> Vec<f32> {
@@ -105,17 +91,17 @@ struct Common {
 
 impl Tensor {
     fn new<T: Half>(rule: Rule, place: usize, parameters: &[T]) -> Self {
-        let bits = parameters.iter().map(|x| x.bits()).collect();
+        let bits = parameters.iter().copied().map(bits).collect();
         Self { rule, place: place.try_into().unwrap(), bits, numbers: None, m: None }
     }
 
     fn number<T: Half>(&self, i: usize) -> f32 {
-        self.numbers.as_ref().map_or_else(|| T::read(self.bits[i]), |numbers| numbers[i])
+        self.numbers.as_ref().map_or_else(|| widened::<T>(self.bits[i]), |numbers| numbers[i])
     }
 
     fn store<T: Half>(&mut self, i: usize, x: f32, taken: u64) {
         let (bits, number) = match self.rule.storage {
-            Storage::Nearest => (T::to_nearest(x), None),
+            Storage::Nearest => (nearest::<T>(x), None),
             Storage::Stochastic { seed } => {
                 let draw = reference::draw(seed, taken, self.place, i as u64);
                 (T::stochastic(x, draw), None)
@@ -128,7 +114,7 @@ impl Tensor {
                 let (high, low) = reference::split8(x);
                 (high, Some(reference::join8(high, low)))
             }
-            Storage::Master => (T::to_nearest(x), Some(x)),
+            Storage::Master => (nearest::<T>(x), Some(x)),
             other => panic!("{other:?} is not in this model"),
         };
         self.bits[i] = bits;
@@ -139,7 +125,7 @@ impl Tensor {
 
     fn begin<T: Half>(&mut self) {
         if !matches!(self.rule.storage, Storage::Nearest | Storage::Stochastic { .. }) {
-            let numbers = self.bits.iter().map(|&bits| T::read(bits)).collect();
+            let numbers = self.bits.iter().map(|&bits| widened::<T>(bits)).collect();
             self.numbers.get_or_insert(numbers);
         }
     }
@@ -188,8 +174,8 @@ impl Tensor {
         optimizer.read_master(tensor, parameters, &mut numbers).unwrap();
         for (i, (x, number)) in parameters.iter().zip(numbers).enumerate() {
             let place = format!("element {i} of tensor {tensor}, {:?}", self.rule);
-            let [found, own] = [x.bits(), self.bits[i]].map(T::read);
-            assert!(x.bits() == self.bits[i] || same(found, own), "{place}: {found}, not {own}");
+            let [found, own] = [bits(*x), self.bits[i]].map(widened::<T>);
+            assert!(bits(*x) == self.bits[i] || same(found, own), "{place}: {found}, not {own}");
             assert!(same(number, self.number::<T>(i)), "{place}: the number is {number}");
         }
     }
@@ -394,9 +380,12 @@ fn equals_f32<T: Half, G: Element<Compute = f32>>() {
                         assert!(same(number, expected), "{storage:?}: {number}, not {expected}");
                         let specified = match storage {
                             Storage::Split16 => reference::split16(expected).0,
-                            _ => T::to_nearest(expected),
+                            _ => nearest::<T>(expected),
                         };
-                        assert!(same(T::read(x.bits()), T::read(specified)), "{storage:?}: {x}");
+                        assert!(
+                            same(widened::<T>(bits(*x)), widened::<T>(specified)),
+                            "{storage:?}: {x}"
+                        );
                     }
                 }
             }
@@ -418,8 +407,8 @@ fn kept<T: Half>(storage: Storage, x: f32) -> (u16, f32) {
             let (high, low) = reference::split8(x);
             (high, reference::join8(high, low))
         }
-        Storage::Master => (T::to_nearest(x), x),
-        _ => (T::to_nearest(x), T::read(T::to_nearest(x))),
+        Storage::Master => (nearest::<T>(x), x),
+        _ => (nearest::<T>(x), widened::<T>(nearest::<T>(x))),
     }
 }
 
@@ -443,9 +432,10 @@ fn masters<T: Half>() {
                     let mut read = vec![0.0; length];
                     optimizer.read_master(0, &parameters[0], &mut read).unwrap();
                     model.begin::<T>();
-                    for (i, &number) in numbers.iter().enumerate() {
-                        let (bits, number) = kept::<T>(storage, number);
-                        let (found, own) = (T::read(parameters[0][i].bits()), T::read(bits));
+                    for (i, &written) in numbers.iter().enumerate() {
+                        let (bits, number) = kept::<T>(storage, written);
+                        let found = parameters[0][i].read();
+                        let own = widened::<T>(bits);
                         assert!(same(found, own), "{storage:?}, {i}: {found}, not {own}");
                         assert!(same(read[i], number), "{storage:?}, {i}: {number}");
                         model.bits[i] = bits;
@@ -464,7 +454,7 @@ fn masters<T: Half>() {
                 let gradient = units(length, 100 + round);
                 optimizer.step(&mut parameters, &[halves::<T>(&gradient)]).unwrap();
                 let gradient: Vec<f32> =
-                    gradient.iter().map(|&g| T::read(T::to_nearest(g))).collect();
+                    gradient.iter().map(|&g| widened::<T>(nearest::<T>(g))).collect();
                 let clip_value = f64::from(f32::MAX);
                 model.step::<T>(&gradient, Common { taken: round, factor: 1.0, clip_value });
                 model.assert_is(&optimizer, 0, &parameters[0]);

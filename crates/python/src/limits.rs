@@ -152,8 +152,8 @@ fn inspect(executor: Executor, gradients: &[Gradient<'_>]) -> Inspection {
         }),
     ];
     for part in parts.into_iter().flatten() {
-        // The norm of one type keeps its bits.
-        all.norm = if all.elements == 0 { part.norm } else { all.norm.hypot(part.norm) };
+        // The norm of one type keeps its bits. (That of several has the same on every platform: not by its C library.)
+        all.norm = if all.elements == 0 { part.norm } else { libm::hypot(all.norm, part.norm) };
         all.elements += part.elements;
         all.max_magnitude = all.max_magnitude.max(part.max_magnitude);
         all.nan += part.nan;

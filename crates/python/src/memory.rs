@@ -1,7 +1,9 @@
-//! The memory of tensors as slices: the only unsafe code of this package.
+//! The memory of tensors as slices: the only unsafe code of this package, with that of [`arrays`].
 //!
 //! What makes it sound is checked here, but for one thing that nobody can check: that no other thread changes or
 //! frees the memory of a tensor while it is worked on. That is what every operation of PyTorch asks for, too.
+
+pub mod arrays;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
