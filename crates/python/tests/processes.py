@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SECONDS = 90.0
+SECONDS = 300.0
 
 
 def run(function: Any, *arguments: Any, ranks: int = 0, seconds: float = SECONDS) -> None:

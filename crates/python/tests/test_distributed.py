@@ -26,6 +26,8 @@ from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+pytestmark = pytest.mark.slow
+
 # The type of the parameters and gradients, and what the optimizer does with it.
 SETUPS: dict[str, tuple[torch.dtype, dict[str, Any]]] = {
     "f32": (torch.float32, {}),

@@ -24,7 +24,7 @@ PARALLEL = 1 << 21  # Elements of a tensor that several threads take the step of
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
     """Whatever hangs ends, and says where it was."""
-    faulthandler.dump_traceback_later(120, exit=True)
+    faulthandler.dump_traceback_later(400, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -158,9 +158,9 @@ def accelerated(setup: str, directory: str) -> None:
     assert_same_models(accelerator.unwrap_model(parts[0]), plain_loop(setup, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setup", ["f32", "stochastic"])
 def test_accelerate(setup: str, tmp_path: Path) -> None:
-    pytest.importorskip("accelerate")
     processes.run(accelerated, setup, str(tmp_path))
 
 
@@ -207,9 +207,9 @@ def lightning_run(setup: str, directory: str) -> None:
     assert_same_models(model, plain_loop(setup, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setup", ["f32", "split16"])
 def test_lightning(setup: str, tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
     processes.run(lightning_run, setup, str(tmp_path))
 
 
@@ -242,6 +242,7 @@ def forked_workers() -> None:
         assert_same(found, expected, f"parameter {i}")
 
 
+@pytest.mark.slow
 def test_loader_with_forked_workers() -> None:
     processes.run(forked_workers)
 
@@ -270,6 +271,7 @@ def forked_training(steps_before: int, elements_before: int) -> None:
     assert_same(shared, plain, "the parameter of the child")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "elements"),
     [(0, 1), (2, 10), (2, PARALLEL)],
