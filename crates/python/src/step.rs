@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 use rootstep::optimizer::{
-    Draws, INT8_BLOCK, MomentumFormat, MomentumMut, Step, Storage, StorageMut, TensorStep,
+    Draws, INT8_BLOCK, MomentumFormat, MomentumMut, Rule, Step, Storage, StorageMut, TensorStep,
 };
 use rootstep::{Element, Error, Executor, Float};
 use std::sync::Once;
@@ -52,8 +52,12 @@ impl Stepper {
     /// A step on all parameters of `groups` that have a gradient, with the tensors of `state`. What begins with it
     /// is the state's only after the step; before that nothing is written.
     ///
+    /// `places` has for each parameter, with or without a gradient, the number of its tensor and the index in it of
+    /// the first element: where this is a part of a model. None where all tensors are here, numbered in their order.
+    ///
     /// Gives what was found in the gradients if they were looked at.
-    #[pyo3(signature = (groups, state, clip_norm, clip_value, non_finite))]
+    #[pyo3(signature = (groups, state, clip_norm, clip_value, non_finite, places=None))]
+    #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "it is called from Python")]
     fn step(
         &mut self,
         py: Python<'_>,
@@ -62,9 +66,10 @@ impl Stepper {
         clip_norm: Option<f64>,
         clip_value: Option<f64>,
         non_finite: &str,
+        places: Option<Vec<Place>>,
     ) -> PyResult<Option<Report>> {
         let limits = Limits::new(clip_norm, clip_value, non_finite)?;
-        let (mut model, items) = self.gather(groups, state)?;
+        let (mut model, items) = self.gather(groups, state, places.as_deref())?;
         let (claims, owners) = self.claim(&model, &items)?;
         let lent = claims
             .lend(&mut self.seen)
@@ -94,13 +99,15 @@ struct Model<'py> {
     dictionaries: Bound<'py, PyList>,
 }
 
+/// The number of a tensor in the model, and the index in it of the first element that is here.
+type Place = (u32, u64);
+
 /// A parameter that has a gradient, with its state.
 struct Item<'py> {
     group: usize,
     /// In its group.
     index: usize,
-    /// In the model.
-    place: u32,
+    place: Place,
     parameter: Bound<'py, PyAny>,
     gradient: Bound<'py, PyAny>,
     /// As [`ROLES`] from 2 on.
@@ -161,15 +168,18 @@ impl Stepper {
         &self,
         dictionaries: &Bound<'py, PyList>,
         state: &Bound<'py, PyDict>,
+        places: Option<&[Place]>,
     ) -> PyResult<(Model<'py>, Vec<Item<'py>>)> {
         let py = dictionaries.py();
         let mut model = Model { groups: Vec::new(), dictionaries: dictionaries.clone() };
-        let (mut items, mut place) = (Vec::new(), 0);
+        let (mut items, mut number) = (Vec::new(), 0);
         for (group, dictionary) in dictionaries.iter().enumerate() {
             model.groups.push(Group::read(dictionary.cast::<PyDict>()?, group, &self.class)?);
             let parameters = model.groups[group].parameters.clone();
             items.reserve(parameters.len());
             for (index, parameter) in parameters.iter().enumerate() {
+                let place = place(places, number)?;
+                number += 1;
                 let gradient = parameter.getattr(intern!(py, "grad"))?;
                 if !gradient.is_none() {
                     let state = state.get_item(&parameter)?;
@@ -180,7 +190,6 @@ impl Stepper {
                     self.find(&model, &mut item, state)?;
                     items.push(item);
                 }
-                place += 1;
             }
         }
         Ok((model, items))
@@ -365,6 +374,15 @@ impl Stepper {
     }
 }
 
+fn place(places: Option<&[Place]>, number: usize) -> PyResult<Place> {
+    let Some(places) = places else {
+        // As many as u32 has do not fit in memory.
+        return Ok((u32::try_from(number).unwrap_or(u32::MAX), 0));
+    };
+    let place = places.get(number).copied();
+    place.ok_or_else(|| PyValueError::new_err("there must be a place for each parameter"))
+}
+
 impl Item<'_> {
     /// Puts what has begun into the state.
     fn keep(&self, state: &Bound<'_, PyDict>) -> PyResult<()> {
@@ -506,7 +524,7 @@ fn arrange<'t>(
             Tensor::Double { step, parameters, momentum: momentum(format, &mut lent) }
         } else {
             let (step, momentum) = (group.single(item.first)?, momentum(format, &mut lent));
-            let storage = storage(group.rule.storage, item.place, &mut lent, &mut counters);
+            let storage = storage(&group.rule, item.place, &mut lent, &mut counters);
             Tensor::Single { step, parameters, momentum, storage }
         });
     }
@@ -528,17 +546,21 @@ fn momentum<'t, C: crate::memory::Plain>(
 }
 
 fn storage<'t>(
-    storage: Storage,
-    place: u32,
+    rule: &Rule,
+    (tensor, start): Place,
     lent: &mut Lent<'t>,
     counters: &mut Vec<&'t mut i64>,
 ) -> StorageMut<'t> {
-    match storage {
+    match rule.storage {
         Storage::Stochastic { seed } => {
             let steps: &mut [i64] = lent.take().write();
-            let draws = Draws::new(seed, steps[0].cast_unsigned(), place);
-            counters.extend(steps);
-            StorageMut::Stochastic(draws)
+            let draws = Draws::new(seed, steps[0].cast_unsigned(), tensor);
+            // A step of length 0 rounds nothing. Checkpoints take one to make the state: training must not depend
+            // on it.
+            if rule.learning_rate != 0.0 {
+                counters.extend(steps);
+            }
+            StorageMut::Stochastic(draws.starting_at(start))
         }
         Storage::Split16 => StorageMut::Split16(lent.take().write()),
         Storage::Split8 => StorageMut::Split8(lent.take().write()),

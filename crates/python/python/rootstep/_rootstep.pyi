@@ -78,6 +78,7 @@ class Stepper:
         clip_norm: float | None,
         clip_value: float | None,
         non_finite: str,
+        places: list[tuple[int, int]] | None = None,
     ) -> (
         tuple[
             bool,

@@ -5,6 +5,7 @@ float16. All tensors of a model are stepped in one call, with the interpreter lo
 """
 
 from rootstep.torch._optimizer import Inspection, RootstepOptimizer, StepReport
+from rootstep.torch._parts import number_tensors
 from rootstep.torch._rules import SGD, PbSGD, PowerStep, SignSGD, Stacey
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "SignSGD",
     "Stacey",
     "StepReport",
+    "number_tensors",
 ]

@@ -11,6 +11,7 @@ from torch.optim import optimizer as _base
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from rootstep._rootstep import Stepper
+from rootstep.torch._parts import Shards, has_shards, numbers
 
 _BLOCK = 128
 """The elements that share a scale in int8 momentum."""
@@ -158,6 +159,7 @@ class RootstepOptimizer(Optimizer):
         super().__init__(params, settings)
 
     def _make_stepper(self) -> None:
+        self._has_shards = False
         self._stepper = Stepper(torch, _begin, self._power_of, self._power)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -222,13 +224,33 @@ class RootstepOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        found = self._stepper.step(
-            self.param_groups, self.state, self.clip_norm, self.clip_value, self.non_finite
-        )
+        found = self._step_all()
         self.last_report = (
             _PLAIN if found is None else StepReport(found[0], found[1], Inspection(*found[2]))
         )
         return loss
+
+    def _step_all(self) -> Any:
+        limits = (self.clip_norm, self.clip_value, self.non_finite)
+        groups, state = self.param_groups, self.state
+        # That there are shards is found out by the error: it takes no time of others.
+        if not self._has_shards:
+            try:
+                return self._stepper.step(groups, state, *limits, numbers(groups))
+            except (TypeError, ValueError):
+                self._has_shards = has_shards(groups)
+                if not self._has_shards:
+                    raise
+        # They concern all gradients, and each rank has a part: it would do what others do not.
+        if self.clip_norm is not None or self.non_finite != "propagate":
+            raise ValueError(
+                f"`clip_norm` is {self.clip_norm} and `non_finite` is {self.non_finite!r}; allowed with parameters "
+                'that are a DTensor: None and "propagate", and `torch.nn.utils.clip_grad_norm_` before the step'
+            )
+        shards = Shards(groups, state)
+        found = self._stepper.step(shards.groups, shards.state, *limits, shards.places)
+        shards.keep()
+        return found
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As in torch. A group with a setting that is not allowed is not added.
