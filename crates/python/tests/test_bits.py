@@ -144,3 +144,33 @@ def test_plain_steps_are_those_of_numpy(level: str, momentum: float) -> None:
             d = m
         x = x - rate * d
     assert np.array_equal(tensor.detach().numpy().view(np.int32), x.view(np.int32))
+
+
+def test_the_rule_of_each_class() -> None:
+    """Two steps of numbers whose roots are exact: what the power is taken of, and which."""
+    gradient = torch.tensor([16.0, -81.0, 0.0625])
+    expected = {
+        SGD: ({}, [-32.0, 162.0, -0.125]),
+        SignSGD: ({}, [-2.0, 2.0, -2.0]),
+        PbSGD: ({}, [-8.0, 18.0, -0.5]),
+        PowerStep: ({"momentum": 0.0}, [-8.0, 18.0, -0.5]),
+        Stacey: ({"epsilon": 9.0}, [-6.4, None, None]),
+    }
+    for rule, (settings, values) in expected.items():
+        tensor = torch.nn.Parameter(torch.zeros(3))
+        optimizer = rule([tensor], lr=1.0, **settings)  # type: ignore[arg-type]
+        for _ in range(2):
+            tensor.grad = gradient.clone()
+            optimizer.step()
+        for given, value in zip(tensor.tolist(), values, strict=True):
+            assert value is None or given == torch.tensor(value).item(), rule
+    # The root of the sum of the gradients, not the sum of their roots.
+    for rule, of_momentum in ((PowerStep, True), (PbSGD, False)):
+        tensor = torch.nn.Parameter(torch.zeros(1))
+        optimizer = rule([tensor], lr=1.0, momentum=0.5)
+        for value, before in ((2.0, 0.0), (24.0, 0.0)):
+            tensor.grad = torch.tensor([value])
+            with torch.no_grad():
+                tensor.fill_(before)
+            optimizer.step()
+        assert (tensor.item() == -5.0) == of_momentum  # sqrt(0.5 * 2 + 24)

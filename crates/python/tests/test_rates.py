@@ -96,6 +96,11 @@ def test_repr_equality_and_copies(text):
     assert schedule != text and schedule != 0.1
 
 
+def test_equality_is_that_of_the_settings():
+    assert schedules.cosine(0.1, 0.0, 9) != schedules.cosine(0.1, 0.0, 8)
+    assert schedules.linear(0.1, 0.0, 9) == schedules.polynomial(0.1, 0.0, 9, 1.0)
+
+
 def test_steps_of_other_types():
     schedule = schedules.linear(0.0, 1.0, 10)
     assert schedule(np.int64(5)) == 0.5 and schedule(True) == schedule(1)
