@@ -57,7 +57,11 @@ impl Stepper {
     ///
     /// Gives what was found in the gradients if they were looked at.
     #[pyo3(signature = (groups, state, clip_norm, clip_value, non_finite, places=None))]
-    #[expect(clippy::too_many_arguments, clippy::needless_pass_by_value, reason = "it is called from Python")]
+    #[expect(
+        clippy::too_many_arguments,
+        clippy::needless_pass_by_value,
+        reason = "it is called from Python"
+    )]
     fn step(
         &mut self,
         py: Python<'_>,
