@@ -5,7 +5,7 @@
 
 A turn is as many steps as take two milliseconds, at least one. The first contender is the
 opponent, torch's fused SGD in f32; each other's time is divided by the opponent's in the same turn,
-so that a machine whose speed drifts slows them alike, and the order rotates. Below 1, the contender
+so that a machine whose speed drifts slows them alike, and the order changes. Below 1, the contender
 is faster. "again" is the opponent once more: how far its ratio is from 1 is the noise.
 
 The parameters and gradients are the same tensors for all contenders; the momentum is each one's.
@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
 from statistics import median
 
 import rootstep
@@ -157,7 +158,8 @@ def contenders_bf16(size: str, momentum: float) -> list[Contender]:
 
 
 def take_turns(contenders: Sequence[Contender], turns: int, beside: bool) -> list[Timing]:
-    """Times the contenders turn by turn; the one that begins is another each time."""
+    """Times the contenders turn by turn, in another order each time."""
+    order, shuffle = list(range(len(contenders))), Random(0).shuffle
     loop = partial(torch.add, torch.zeros(2**20), 1.0, out=torch.zeros(2**20)) if beside else None
     timings = [Timing(name, []) for name, _ in contenders]
     for _, step in contenders:  # State is made, memory is touched.
@@ -167,10 +169,12 @@ def take_turns(contenders: Sequence[Contender], turns: int, beside: bool) -> lis
         count * turn(step, count, loop) for count, (_, step) in zip(counts, contenders, strict=True)
     ]
     turns = min(turns, max(FEWEST, int(BUDGET / sum(lengths))))
-    for k in range(turns):
-        for i in range(len(contenders)):
-            j = (i + k) % len(contenders)
-            timings[j].seconds.append(turn(contenders[j][1], counts[j], loop))
+    for _ in range(turns):
+        shuffle(order)
+        for i in order:
+            if counts[i] > 1:
+                turn(contenders[i][1], 1, loop)  # What fits into the caches is there.
+            timings[i].seconds.append(turn(contenders[i][1], counts[i], loop))
     return timings
 
 

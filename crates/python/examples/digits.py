@@ -8,6 +8,7 @@ Needs torch, scikit-learn, matplotlib and rootstep:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
@@ -17,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "torch SGD": partial(torch.optim.SGD, momentum=0.9),
     "torch AdamW": torch.optim.AdamW,
     "PowerStep": partial(PowerStep, momentum=0.9),
@@ -80,9 +81,9 @@ def accuracy(model: nn.Module, images: Tensor, digits: Tensor) -> float:
 def main() -> None:
     arguments = command_line(__doc__, plot="digits.svg").parse_args()
     if arguments.quick:
-        rates, seeds, epochs, processes = grid(-4, -1, per_decade=1), 1, 3, 1
+        rates, seeds, epochs, processes = grid(-3, -1, per_decade=1), 1, 3, 1
     else:
-        rates, seeds, epochs, processes = grid(-4, 0, per_decade=4), 3, 8, arguments.processes
+        rates, seeds, epochs, processes = grid(-4, 0, per_decade=3), 3, 8, arguments.processes
     comparison = compare(
         train, ACCURACY, list(OPTIMIZERS), rates, arguments.seeds or seeds, processes, epochs=epochs
     )

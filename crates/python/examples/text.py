@@ -12,6 +12,7 @@ slightly different text, and give slightly different losses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from pydoc_data.topics import topics
 from statistics import fmean
@@ -25,13 +26,15 @@ CONTEXT = 32
 """So many characters are seen before the next is guessed."""
 
 
-OPTIMIZERS = {
+Maker = Callable[..., torch.optim.Optimizer]
+
+OPTIMIZERS: dict[str, Maker] = {
     "torch SGD": partial(torch.optim.SGD, momentum=0.9),
     "torch AdamW": torch.optim.AdamW,
     "PowerStep": partial(PowerStep, momentum=0.9),
     "pbSGD": partial(PbSGD, momentum=0.9),
 }
-FORMATS = {
+FORMATS: dict[str, Maker] = {
     "f32": partial(PowerStep, momentum=0.9),
     "bf16, nearest": partial(PowerStep, momentum=0.9),
     "bf16, stochastic": partial(PowerStep, momentum=0.9, storage="stochastic"),
@@ -128,7 +131,7 @@ def main() -> None:
     if arguments.quick:
         rates, seeds, steps, processes = grid(-2, -1, per_decade=1), 1, 20, 1
     else:
-        rates, seeds, steps, processes = grid(-3, 0), 3, 250, arguments.processes
+        rates, seeds, steps, processes = grid(-3, 0), 2, 200, arguments.processes
     seeds = arguments.seeds or seeds
     optimizers = compare(train, LOSS, list(OPTIMIZERS), rates, seeds, processes, steps=steps)
     print(f"{optimizers.table()}\n")

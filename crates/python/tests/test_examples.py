@@ -92,5 +92,5 @@ def test_the_bench_has_a_row_for_each_contender(tmp_path: Path) -> None:
         rows = [re.split(r"\s{2,}", line) for line in table.splitlines()[2:]]
         names = ["torch SGD fused", "torch SGD fused, again", "torch SGD foreach"]
         assert [row[0] for row in rows] == [*names, "rootstep SGD", f"rootstep {root}"]
-        assert all(float(cell) > 0 for row in rows for cell in row[1:])
+        assert all(float(cell) > 0 for row in rows for cell in row[1:3])
         assert [float(cell) for cell in rows[0][3:]] == [1.0, 1.0]
