@@ -30,10 +30,11 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-import rootstep
 import torch
-from rootstep.torch import SGD, PbSGD, PowerStep
 from torch import Tensor
+
+import rootstep
+from rootstep.torch import SGD, PbSGD, PowerStep
 
 SIZES = ["1Ki", "16Ki", "256Ki", "1Mi", "4Mi", "32Mi", "1000"]
 MANY = "1000"

@@ -13,10 +13,11 @@ from functools import cache, partial
 
 import torch
 from comparison import Measure, Scores, command_line, compare, grid
-from rootstep.torch import PbSGD, PowerStep, SignSGD, Stacey
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
+
+from rootstep.torch import PbSGD, PowerStep, SignSGD, Stacey
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "torch SGD": partial(torch.optim.SGD, momentum=0.9),

@@ -13,8 +13,9 @@ import argparse
 import optuna
 import torch
 from digits import accuracy, data, network
-from rootstep.torch import PowerStep
 from torch import nn
+
+from rootstep.torch import PowerStep
 
 
 def train(trial: optuna.trial.BaseTrial, epochs: int) -> nn.Module:

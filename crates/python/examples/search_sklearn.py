@@ -13,12 +13,13 @@ import argparse
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rootstep.torch import PowerStep
 from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.model_selection import RandomizedSearchCV, train_test_split
 from torch import nn
+
+from rootstep.torch import PowerStep
 
 
 class NeuralClassifier(ClassifierMixin, BaseEstimator):

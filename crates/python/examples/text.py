@@ -19,8 +19,9 @@ from statistics import fmean
 
 import torch
 from comparison import Comparison, Measure, Scores, command_line, compare, grid
-from rootstep.torch import PbSGD, PowerStep
 from torch import Tensor, nn
+
+from rootstep.torch import PbSGD, PowerStep
 
 CONTEXT = 32
 """So many characters are seen before the next is guessed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
 from rootstep import _rootstep
 
 LENGTHS = [0, 1, 7, 128, 1000, 4099]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from specified import MOMENTA, STORED, Specified, assert_same, gradients, parameters
+
 from rootstep import _rootstep
 from rootstep.torch import SGD, PbSGD, PowerStep, SignSGD, Stacey
-from specified import MOMENTA, STORED, Specified, assert_same, gradients, parameters
 
 RULES: list[tuple[Any, dict[str, Any]]] = [
     (SGD, {}),

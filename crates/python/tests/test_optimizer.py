@@ -18,14 +18,15 @@ from typing import Any
 
 import pytest
 import torch
-from rootstep import _rootstep
-from rootstep.torch import SGD, PbSGD, PowerStep, SignSGD, Stacey
 from specified import MOMENTA, STORED, Specified, assert_same, bits, gradients, parameters
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+
+from rootstep import _rootstep
+from rootstep.torch import SGD, PbSGD, PowerStep, SignSGD, Stacey
 
 CLASSES: list[Any] = [SGD, SignSGD, PbSGD, PowerStep, Stacey]
 slow = pytest.mark.skipif("ROOTSTEP_SLOW" not in os.environ, reason="ROOTSTEP_SLOW is not set")
@@ -667,28 +668,27 @@ def test_autograd_knows_what_was_written() -> None:
 # Gradients that are not finite, and clipping
 
 
-def test_grad_scaler_leaves_a_step_out_on_overflow() -> None:
-    for momentum in (0.0, 0.9):
-        tensor = one(dtype=torch.bfloat16)
-        optimizer = SGD([tensor], lr=0.1, momentum=momentum, storage="master")
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_grad_scaler_leaves_a_step_out_on_overflow(momentum: float) -> None:
+    tensor = one(dtype=torch.bfloat16)
+    optimizer = SGD([tensor], lr=0.1, momentum=momentum, storage="master")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
 
-        def backward(factor: float) -> None:
-            optimizer.zero_grad()
-            scaler.scale((tensor.float() * factor).sum()).backward()
-            scaler.step(optimizer)
-            scaler.update()
+    def backward(factor: float) -> None:
+        optimizer.zero_grad()
+        scaler.scale((tensor.float() * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
 
-        before = snapshot(optimizer)
-        tensor32 = tensor.detach().clone()
-        backward(1.0)
-        assert not torch.equal(tensor32, tensor)
-        before = snapshot(optimizer)
-        backward(1e38)
-        assert_unchanged(before, optimizer)
-        assert scaler.get_scale() == 2.0**9
-        backward(1.0)
-        assert not torch.equal(before[0], bits(tensor))
+    tensor32 = tensor.detach().clone()
+    backward(1.0)
+    assert not torch.equal(tensor32, tensor)
+    before = snapshot(optimizer)
+    backward(1e38)
+    assert_unchanged(before, optimizer)
+    assert scaler.get_scale() == 2.0**9
+    backward(1.0)
+    assert not torch.equal(before[0], bits(tensor))
 
 
 def test_clip_grad_norm_of_torch() -> None:
