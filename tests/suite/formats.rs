@@ -153,7 +153,7 @@ fn step(with_momentum: bool, i: usize) -> Step<f32> {
         }
     };
     let step = step.unwrap();
-    if i % 2 == 0 {
+    if i.is_multiple_of(2) {
         return step; // A factor of 1 and no limit: neither is computed.
     }
     step.with_gradient_factor(0.7).unwrap().with_clip_value(1e30).unwrap()
