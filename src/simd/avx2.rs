@@ -196,10 +196,6 @@ impl Words for U32x8 {
         Self(reinterpret!(*lanes, [[u16; 8]; 2] => __m256i))
     }
     #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = reinterpret!(self.0, __m256i => [u32; 8]);
-    }
-    #[inline(always)]
     fn store_pair(self, lanes: &mut [Self::Halves; 2]) {
         *lanes = reinterpret!(self.0, __m256i => [[u16; 8]; 2]);
     }

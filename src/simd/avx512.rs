@@ -284,10 +284,6 @@ impl Words for U32x16 {
         Self(reinterpret!(*lanes, [[u16; 16]; 2] => __m512i))
     }
     #[inline(always)]
-    fn store(self, lanes: &mut Self::Lanes) {
-        *lanes = reinterpret!(self.0, __m512i => [u32; 16]);
-    }
-    #[inline(always)]
     fn store_pair(self, lanes: &mut [Self::Halves; 2]) {
         *lanes = reinterpret!(self.0, __m512i => [[u16; 16]; 2]);
     }

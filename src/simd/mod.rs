@@ -175,8 +175,7 @@ pub trait Words: Copy {
     fn load_bytes(isa: Self::Isa, lanes: &Self::Bytes) -> Self;
     /// Reads two u16 into each lane; where which of them is depends on the byte order of the machine.
     fn load_pair(isa: Self::Isa, lanes: &[Self::Halves; 2]) -> Self;
-    /// Writes a register to memory of any alignment; to u16 and u8, the lower bits.
-    fn store(self, lanes: &mut Self::Lanes);
+    /// Writes the lower bits of a register to memory of any alignment.
     fn store_halves(self, lanes: &mut Self::Halves);
     fn store_bytes(self, lanes: &mut Self::Bytes);
     /// Writes what [`load_pair`](Self::load_pair) reads.

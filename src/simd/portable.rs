@@ -155,10 +155,6 @@ impl Words for u32x4 {
         *lanes = bytemuck::cast(self.to_array());
     }
     #[inline(always)]
-    fn store(self, lanes: &mut [u32; 4]) {
-        *lanes = self.to_array();
-    }
-    #[inline(always)]
     fn store_halves(self, lanes: &mut [u16; 4]) {
         *lanes = self.to_array().map(|lane| lane as u16);
     }

@@ -146,10 +146,6 @@ impl Words for Lane<u32> {
         *lanes = bytemuck::cast(self.0);
     }
     #[inline(always)]
-    fn store(self, lanes: &mut [u32; 1]) {
-        *lanes = [self.0];
-    }
-    #[inline(always)]
     fn store_halves(self, lanes: &mut [u16; 1]) {
         *lanes = [self.0 as u16];
     }

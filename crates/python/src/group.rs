@@ -104,32 +104,30 @@ impl<'py> Group<'py> {
     ///
     /// An exception that names the group and the setting.
     pub fn single(&mut self, first: bool) -> PyResult<Step<f32>> {
-        if self.single.is_none() {
-            self.single = Some(Steps::new(&self.rule).map_err(|error| self.wrong(&error))?);
-        }
-        Ok(self
-            .single
-            .as_ref()
-            .map(|steps| if first { steps.first } else { steps.later })
-            .expect("it was made"))
+        step_of(&mut self.single, &self.rule, first).map_err(|error| wrong(self.index, &error))
     }
 
     /// As [`single`](Self::single), of parameters in f64.
     pub fn double(&mut self, first: bool) -> PyResult<Step<f64>> {
-        if self.double.is_none() {
-            self.double = Some(Steps::new(&self.rule).map_err(|error| self.wrong(&error))?);
-        }
-        Ok(self
-            .double
-            .as_ref()
-            .map(|steps| if first { steps.first } else { steps.later })
-            .expect("it was made"))
+        step_of(&mut self.double, &self.rule, first).map_err(|error| wrong(self.index, &error))
     }
+}
 
-    #[cold]
-    fn wrong(&self, error: &rootstep::Error) -> PyErr {
-        PyValueError::new_err(format!("parameter group {}: {error}", self.index))
-    }
+fn step_of<T: Float>(
+    steps: &mut Option<Steps<T>>,
+    rule: &Rule,
+    first: bool,
+) -> Result<Step<T>, rootstep::Error> {
+    let steps = match steps {
+        Some(steps) => steps,
+        None => steps.insert(Steps::new(rule)?),
+    };
+    Ok(if first { steps.first } else { steps.later })
+}
+
+#[cold]
+fn wrong(group: usize, error: &rootstep::Error) -> PyErr {
+    PyValueError::new_err(format!("parameter group {group}: {error}"))
 }
 
 struct Settings<'a, 'py> {

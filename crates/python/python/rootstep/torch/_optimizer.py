@@ -10,29 +10,12 @@ import torch
 from torch.optim import optimizer as _base
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from rootstep._arrays import Inspection
 from rootstep._rootstep import Stepper
 from rootstep.torch._parts import Shards, has_shards, numbers
 
 _BLOCK = 128
 """The elements that share a scale in int8 momentum."""
-
-
-class Inspection(NamedTuple):
-    """What was found in the gradients of a model, before clipping."""
-
-    elements: int
-    """How many elements there are."""
-    norm: float
-    """The L2 norm of all of them: NaN if one is NaN, infinite if one is infinite and none NaN."""
-    max_magnitude: float
-    """The largest magnitude of those that are not NaN."""
-    nan: int
-    infinite: int
-    zero: int
-    subnormal: int
-    first_non_finite: tuple[int, int] | None
-    """The number of the first gradient with an element that is not finite, among those that are not None, and the
-    index of that element, in the order of memory."""
 
 
 class StepReport(NamedTuple):
@@ -43,7 +26,8 @@ class StepReport(NamedTuple):
     clip_factor: float
     """What `clip_norm` multiplied the gradients by."""
     inspection: Inspection | None
-    """None if neither `clip_norm` nor `non_finite` needs one."""
+    """What was found in the gradients before clipping; they are numbered among those that are not None, their elements
+    in the order of memory. None if neither `clip_norm` nor `non_finite` needs one."""
 
 
 _PLAIN = StepReport(taken=True, clip_factor=1.0, inspection=None)
