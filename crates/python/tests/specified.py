@@ -105,3 +105,22 @@ def gradients(
         numbers = signs * (1 + torch.rand(parameter.shape).double()) * exponents.exp2()
         made.append(numbers.to(dtype or parameter.dtype))
     return made
+
+
+def give_gradients(tensors: list[torch.nn.Parameter]) -> None:
+    for tensor, gradient in zip(tensors, gradients(tensors), strict=True):
+        tensor.grad = gradient
+
+
+def check_steps(
+    optimizer: Any, tensors: list[torch.nn.Parameter], specified: list[Specified], steps: int
+) -> None:
+    """Takes steps on all tensors, the same by the specification, and compares what has become of them."""
+    for _ in range(steps):
+        give_gradients(tensors)
+        optimizer.step()
+        for tensor, expected in zip(tensors, specified, strict=True):
+            assert tensor.grad is not None
+            expected.step(optimizer, tensor.grad)
+    for tensor, expected in zip(tensors, specified, strict=True):
+        expected.compare(tensor, optimizer.state[tensor])

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from specified import MOMENTA, STORED, Specified, assert_same, gradients, parameters
+from specified import (
+    MOMENTA,
+    STORED,
+    Specified,
+    assert_same,
+    check_steps,
+    give_gradients,
+    gradients,
+    parameters,
+)
 
 from rootstep import _rootstep
 from rootstep.torch import SGD, PbSGD, PowerStep, SignSGD, Stacey
@@ -45,15 +54,7 @@ def test_ten_steps_are_those_of_the_specification(
         optimizer = rule(
             tensors, lr=0.05, storage=storage, momentum_dtype=momentum_dtype, seed=7, **settings
         )
-        for _ in range(10):
-            for tensor, gradient in zip(tensors, gradients(tensors), strict=True):
-                tensor.grad = gradient
-            optimizer.step()
-            for tensor, expected in zip(tensors, specified, strict=True):
-                assert tensor.grad is not None
-                expected.step(optimizer, tensor.grad)
-        for tensor, expected in zip(tensors, specified, strict=True):
-            expected.compare(tensor, optimizer.state[tensor])
+        check_steps(optimizer, tensors, specified, 10)
 
 
 def test_clipping_is_a_factor_of_the_norm_of_the_specification(level: str) -> None:
@@ -63,8 +64,7 @@ def test_clipping_is_a_factor_of_the_norm_of_the_specification(level: str) -> No
         specified = [Specified(tensor, place) for place, tensor in enumerate(tensors)]
         optimizer = PowerStep(tensors, lr=0.05, clip_norm=0.25)
         for _ in range(3):
-            for tensor, gradient in zip(tensors, gradients(tensors), strict=True):
-                tensor.grad = gradient
+            give_gradients(tensors)
             optimizer.step()
             report = optimizer.last_report
             assert report is not None and report.inspection is not None
@@ -100,15 +100,7 @@ def test_types_mixed_in_one_optimizer(level: str) -> None:
     tensors = [parameters(dtype, [300])[0] for dtype in dtypes]
     specified = [Specified(tensor, place) for place, tensor in enumerate(tensors)]
     optimizer = SGD(tensors, lr=0.05, momentum=0.9)
-    for _ in range(3):
-        for tensor, gradient in zip(tensors, gradients(tensors), strict=True):
-            tensor.grad = gradient
-        optimizer.step()
-        for tensor, expected in zip(tensors, specified, strict=True):
-            assert tensor.grad is not None
-            expected.step(optimizer, tensor.grad)
-    for tensor, expected in zip(tensors, specified, strict=True):
-        expected.compare(tensor, optimizer.state[tensor])
+    check_steps(optimizer, tensors, specified, 3)
 
 
 def test_strided_tensors_are_taken_in_the_order_of_memory(level: str) -> None:

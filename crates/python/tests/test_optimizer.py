@@ -18,7 +18,17 @@ from typing import Any
 
 import pytest
 import torch
-from specified import MOMENTA, STORED, Specified, assert_same, bits, gradients, parameters
+from specified import (
+    MOMENTA,
+    STORED,
+    Specified,
+    assert_same,
+    bits,
+    check_steps,
+    give_gradients,
+    gradients,
+    parameters,
+)
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -34,11 +44,6 @@ slow = pytest.mark.skipif("ROOTSTEP_SLOW" not in os.environ, reason="ROOTSTEP_SL
 
 def one(length: int = 300, dtype: torch.dtype = torch.float32) -> torch.nn.Parameter:
     return parameters(dtype, [length])[0]
-
-
-def give_gradients(tensors: list[torch.nn.Parameter]) -> None:
-    for tensor, gradient in zip(tensors, gradients(tensors), strict=True):
-        tensor.grad = gradient
 
 
 def train(optimizer: Any, tensors: list[torch.nn.Parameter], steps: int, seed: int = 1) -> None:
@@ -536,14 +541,7 @@ def test_both_ways_to_read_tensors_give_the_same(exchange: bool) -> None:
         specified = [Specified(tensor, place) for place, tensor in enumerate(tensors)]
         optimizer = PowerStep(tensors, lr=0.1, storage=storage, momentum_dtype=torch.int8)
         use_methods(optimizer, exchange)
-        for _ in range(3):
-            give_gradients(tensors)
-            optimizer.step()
-            for tensor, expected in zip(tensors, specified, strict=True):
-                assert tensor.grad is not None
-                expected.step(optimizer, tensor.grad)
-        for tensor, expected in zip(tensors, specified, strict=True):
-            expected.compare(tensor, optimizer.state[tensor])
+        check_steps(optimizer, tensors, specified, 3)
 
 
 def test_groups_are_added_at_any_time() -> None:

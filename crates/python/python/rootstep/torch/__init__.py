@@ -4,7 +4,8 @@ Each class is a `torch.optim.Optimizer` for parameters in the memory of the CPU,
 float16. All tensors of a model are stepped in one call, with the interpreter lock released.
 """
 
-from rootstep.torch._optimizer import Inspection, RootstepOptimizer, StepReport
+from rootstep._arrays import Inspection
+from rootstep.torch._optimizer import RootstepOptimizer, StepReport
 from rootstep.torch._parts import number_tensors
 from rootstep.torch._rules import SGD, PbSGD, PowerStep, SignSGD, Stacey
 
