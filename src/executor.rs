@@ -8,7 +8,6 @@ use crate::kernels::{
     StepPart, Stepped, WorkingSet,
 };
 use crate::level::Level;
-#[cfg(feature = "rayon")]
 use crate::parallel;
 use crate::simd::{seems_default, untrapped};
 use crate::step::{INT8_BLOCK, MomentumMut, TensorStep};
@@ -59,7 +58,8 @@ impl Executor {
     }
 
     /// The same level; long slices are split over the threads of the current rayon pool (the
-    /// caller's own inside `pool.install`). Without the feature `rayon`: serial.
+    /// caller's own inside `pool.install`), or over those that are lent by
+    /// [`parallel::install`](crate::parallel::install). Without the feature `rayon` over the latter alone.
     #[inline]
     #[must_use]
     pub const fn parallel(self) -> Self {
@@ -139,7 +139,6 @@ impl Executor {
         if !O::IN_PLACE && working_set != WorkingSet::Near && streams {
             update = update.aligned();
         }
-        #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
             return parallel::run(self.level, bytes, update.chunks(CHUNK_BYTES));
         }
@@ -228,9 +227,7 @@ impl Executor {
     }
 
     /// Runs parts that have `bytes` together.
-    #[cfg_attr(not(feature = "rayon"), allow(unused_variables, reason = "on one thread anyway"))]
     fn run<P: Part>(self, bytes: usize, parts: impl Iterator<Item = P> + Send) {
-        #[cfg(feature = "rayon")]
         if self.parallel && parallel::pays(bytes) {
             return parallel::run(self.level, bytes, parts);
         }

@@ -70,7 +70,7 @@
 //!
 //! Each call picks the best instruction set of the machine, and splits slices that are long enough
 //! to gain over the threads of the current rayon pool: the global one, or the caller's own inside
-//! `pool.install(..)`. A call waits only for threads that are at work for it, and not for a pool that
+//! `pool.install(..)`, or another kind of pool that is lent by [`parallel::install`]. A call waits only for threads that are at work for it, and not for a pool that
 //! is blocked. (In a process that was forked after its first call it runs on the calling thread alone. A process
 //! must not fork between the first use of a rayon pool and its first call: rayon waits for threads that are gone.) The environment variable `ROOTSTEP_LEVEL=portable|avx2|avx512` pins the instruction set of a
 //! process. If it names none that the machine has, it is as if it were not set ([`Level::from_env`] gives an
@@ -87,8 +87,8 @@
 //! - What is no operation on slices and no step is Rust code like the caller's own, and computes in the
 //!   floating-point environment that it is called in: the functions of [`reference`](mod@reference), the
 //!   schedules, the rounding of a rule to a [`Step`](optimizer::Step).
-//! - Other OpenMP programs in the process: threads of libgomp wait by spinning, on the cores that the pool's
-//!   threads want. With `OMP_WAIT_POLICY=PASSIVE` they sleep.
+//! - OpenMP in the same process: threads of libgomp wait by spinning, on the cores that the pool's threads want. Lend
+//!   them by [`parallel::install`], or let them sleep by `OMP_WAIT_POLICY=PASSIVE`.
 //! - 32-bit x86 without SSE2 computes with excess precision, and is not supported. Nor is `no_std`: the
 //!   instruction sets are detected, and the threads are those, of the standard library. wasm32 is supported,
 //!   with registers if it is compiled with `-C target-feature=+simd128`.
@@ -123,8 +123,7 @@ pub mod optimizer;
 #[cfg(doc)]
 #[doc = include_str!("../PROMISES.md")]
 pub mod promises {}
-#[cfg(feature = "rayon")]
-mod parallel;
+pub mod parallel;
 pub mod reference;
 mod setting;
 mod slices;

@@ -1,80 +1,129 @@
-//! Long slices, and many slices, split over the threads of the current rayon pool.
+//! Long slices, and many slices, split over threads.
+//!
+//! They are those of the current rayon pool (with the feature `rayon`): the global one, or the caller's own inside
+//! `pool.install(..)`. A program that has threads of another kind, such as those of OpenMP, lends them by
+//! [`install`].
 
+#[cfg(feature = "rayon")]
 #[allow(unsafe_code, reason = "helpers may outlive the work that they are called for")]
 mod door;
+#[cfg(feature = "rayon")]
+mod rayon_pool;
 
 use crate::kernels::{CHUNK_BYTES, Part};
 use crate::level::Level;
 use crate::simd::untrapped;
-use door::work_together;
-use std::panic::catch_unwind;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, PoisonError};
 
 /// What `door` is made of; those of a model checker in `tests/loom`.
+#[cfg(feature = "rayon")]
 mod sync {
     pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+}
+
+/// Threads of the caller's, lent to calls inside [`install`].
+///
+/// Two pools in one process fight for its cores: threads that wait by spinning, as those of OpenMP do, hold up those
+/// that are woken. So a call takes the threads of the pool that the program works with.
+pub trait ThreadPool: Sync {
+    /// How many threads [`broadcast`](Self::broadcast) calls, the calling one among them. 1 where there are no others,
+    /// such as in a forked process.
+    fn threads(&self) -> usize;
+
+    /// Calls `work` on several threads at a time, at most once on each, and returns when all of these calls have
+    /// ended. How many there are changes no bit: what they leave is done by the thread that calls. `work` does not panic.
+    fn broadcast(&self, work: &(dyn Fn() + Sync));
+
+    /// The least number of bytes, of all outputs together, for which the pool is called: about what one thread
+    /// writes in ten times the time of an empty `broadcast`. At least 128 KiB, whatever this gives.
+    fn threshold_bytes(&self) -> usize {
+        THRESHOLD_BYTES
+    }
+}
+
+/// Calls `f`, in which the calls of this thread split long slices over `pool`, also without the feature `rayon`.
+///
+/// The bits are the same. Calls of [serial](crate::Executor::serial) executors stay on their thread.
+///
+/// ```
+/// use rootstep::parallel::{ThreadPool, install};
+///
+/// /// Starts its threads at each call, which takes longer than to wake them.
+/// struct Started;
+///
+/// impl ThreadPool for Started {
+///     fn threads(&self) -> usize {
+///         2
+///     }
+///
+///     fn broadcast(&self, work: &(dyn Fn() + Sync)) {
+///         std::thread::scope(|scope| {
+///             scope.spawn(work);
+///             work();
+///         });
+///     }
+/// }
+///
+/// let (mut parameters, gradient) = (vec![1.0_f32; 2_000_000], vec![4.0; 2_000_000]);
+/// install(&Started, || rootstep::descend(&mut parameters, &gradient, 0.25));
+/// assert!(parameters.iter().all(|&x| x == 0.5));
+/// ```
+pub fn install<R>(pool: &'static dyn ThreadPool, f: impl FnOnce() -> R) -> R {
+    /// Puts back what was installed, also after a panic.
+    struct Before(Installed);
+
+    impl Drop for Before {
+        fn drop(&mut self) {
+            INSTALLED.set(self.0);
+        }
+    }
+
+    let _before = Before(INSTALLED.replace(Some(pool)));
+    f()
+}
+
+type Installed = Option<&'static dyn ThreadPool>;
+
+thread_local! {
+    static INSTALLED: Cell<Installed> = const { Cell::new(None) };
 }
 
 /// Outputs of fewer bytes, taken together, stay on the calling thread: there, waking the pool and waiting
 /// for it takes longer than its help saves. Measured in docs/performance.md.
 const THRESHOLD_BYTES: usize = 4 << 20;
 
+/// Outputs of fewer bytes are not worth to look for a pool.
+const LEAST_BYTES: usize = 128 << 10;
+
 /// Whether [`run`] gains anything with outputs of `bytes` together.
 #[inline]
 pub(crate) fn pays(bytes: usize) -> bool {
-    bytes >= THRESHOLD_BYTES && threads() > 1
+    bytes >= LEAST_BYTES && pays_in_pool(bytes)
 }
 
-/// The threads of the current pool that this one may call; itself alone, if there are no others.
-fn threads() -> usize {
-    static GLOBAL: OnceLock<Pool> = OnceLock::new();
-    thread_local! {
-        /// A thread of a pool stays in it.
-        static OWN: Pool = Pool::current();
-    }
-    if rayon::current_thread_index().is_some() {
-        OWN.with(Pool::threads)
-    } else {
-        GLOBAL.get_or_init(Pool::current).threads()
-    }
+#[inline(never)] // The call of a short slice stays short.
+fn pays_in_pool(bytes: usize) -> bool {
+    INSTALLED.get().map_or_else(
+        || bytes >= THRESHOLD_BYTES && threads_of_rayon() > 1,
+        |pool| bytes >= pool.threshold_bytes() && pool.threads() > 1,
+    )
 }
 
-/// A pool, as it was at the first call.
-struct Pool {
-    threads: usize,
-    process: u32,
+/// Those of the current pool that this thread may call; itself alone, if there are no others.
+fn threads_of_rayon() -> usize {
+    #[cfg(feature = "rayon")]
+    return rayon_pool::threads();
+    #[cfg(not(feature = "rayon"))]
+    1
 }
 
-impl Pool {
-    /// Where the process may have no more threads, the global pool cannot be started: that is a panic of
-    /// rayon's, at each use, and there is no other way to see it that leaves the pool as rayon makes it.
-    /// (It is seen, and written to standard error, once.)
-    fn current() -> Self {
-        let threads = catch_unwind(rayon::current_num_threads).unwrap_or(1);
-        Self { threads, process: process() }
-    }
-
-    /// In a forked process the pool is there, and its threads are not: its locks stay as they were, and to
-    /// call a helper waits for ever if a thread was just falling asleep (4 of 3000 forks right after a
-    /// call). Not seen here is a fork before the first call, of a pool that others had started.
-    fn threads(&self) -> usize {
-        if self.process == process() { self.threads } else { 1 }
-    }
-}
-
-/// This process, where it may be a forked one.
-fn process() -> u32 {
-    if cfg!(unix) { std::process::id() } else { 0 }
-}
-
-/// Runs `parts`, which have `bytes` together, on the current pool's threads.
+/// Runs `parts`, which have `bytes` together, on the threads of the installed pool, or of the current one of rayon.
 ///
-/// The calling thread works from the start, and the pool's threads join it as they wake up: each
-/// takes the next chunk when it is done with one. (A parallel iterator would have the caller sleep
-/// until a thread of the pool has woken up, and that one wake the others.) Those that have not come when
-/// the work is done are not waited for: see [`door`].
-///
-/// A chunk is one part, or as many small ones as make up a chunk.
+/// Each thread takes the next chunk when it is done with one. A chunk is one part, or as many small ones as make up a
+/// chunk.
 #[inline(never)] // The call of a short slice stays short.
 pub(crate) fn run<P: Part>(level: Level, bytes: usize, parts: impl Iterator<Item = P> + Send) {
     let parts = Mutex::new(parts);
@@ -98,31 +147,146 @@ pub(crate) fn run<P: Part>(level: Level, bytes: usize, parts: impl Iterator<Item
             P::run_all(level, chunk.drain(..));
         }
     };
-    let helpers = bytes.div_ceil(CHUNK_BYTES).min(threads()) - 1;
-    // Whoever calls on one thread calls the helpers of one pool.
-    let called = CALLED.try_with(Arc::clone).unwrap_or_default();
-    let helpers = helpers.min(MOST_CALLED.saturating_sub(Arc::strong_count(&called)));
-    work_together(helpers, &|| untrapped(work), |helper| {
-        let called = Arc::clone(&called);
-        rayon::spawn(move || {
-            drop(called);
-            helper.help();
-        });
+    let work = || untrapped(work);
+    match INSTALLED.get() {
+        Some(pool) => run_in(pool, &work),
+        None => run_in_rayon(bytes, &work),
+    }
+}
+
+/// Does `work` on the threads of a pool. A panic in it is passed on: the first one.
+fn run_in(pool: &dyn ThreadPool, work: &(impl Fn() + Sync)) {
+    let panic: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
+    // Foreign code is not unwound through.
+    pool.broadcast(&|| {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+            panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+        }
     });
+    if let Some(payload) = panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        resume_unwind(payload);
+    }
+    work();
 }
 
-thread_local! {
-    /// Held by each of the helpers that this thread has called, until it comes.
-    static CALLED: Arc<()> = Arc::default();
+#[cfg_attr(
+    not(feature = "rayon"),
+    allow(unused_variables, reason = "it is done by this thread anyway")
+)]
+fn run_in_rayon(bytes: usize, work: &(impl Fn() + Sync)) {
+    #[cfg(feature = "rayon")]
+    return rayon_pool::run(bytes.div_ceil(CHUNK_BYTES).min(rayon_pool::threads()) - 1, work);
+    #[cfg(not(feature = "rayon"))]
+    work();
 }
-
-/// The helpers that a thread may have called and that have not come. In a pool that is busy for as long as
-/// the program runs each call would leave more of them behind. Far more than there are threads: in a pool
-/// that works this never decides.
-const MOST_CALLED: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::simd::{Kernel, Simd, seems_default};
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    /// Threads that are started at each call; the calling one works if `CALLER`.
+    struct Started<const THREADS: usize, const CALLER: bool>;
+
+    impl<const THREADS: usize, const CALLER: bool> ThreadPool for Started<THREADS, CALLER> {
+        fn threads(&self) -> usize {
+            THREADS
+        }
+
+        fn broadcast(&self, work: &(dyn Fn() + Sync)) {
+            thread::scope(|scope| {
+                (1..THREADS).for_each(|_| drop(scope.spawn(work)));
+                if CALLER {
+                    work();
+                }
+            });
+        }
+
+        fn threshold_bytes(&self) -> usize {
+            1
+        }
+    }
+
+    /// A part of one chunk that calls a function.
+    pub(super) struct Call<F>(pub(super) F);
+
+    impl<F: FnOnce()> Kernel for Call<F> {
+        fn call<S: Simd>(self, _: S) {
+            self.0();
+        }
+    }
+
+    impl<F: FnOnce() + Send> Part for Call<F> {
+        fn bytes(&self) -> usize {
+            CHUNK_BYTES
+        }
+    }
+
+    fn run_calls(calls: usize, call: impl Fn() + Sync) {
+        run(Level::portable(), calls * CHUNK_BYTES, (0..calls).map(|_| Call(&call)));
+    }
+
+    /// Three threads have one part each: none is done before all are begun.
+    #[test]
+    fn an_installed_pool_works() {
+        let (all, done) = (Barrier::new(3), AtomicUsize::new(0));
+        let call = || {
+            all.wait();
+            done.fetch_add(1, Ordering::SeqCst);
+        };
+        install(&Started::<3, true>, || run_calls(3, call));
+        assert_eq!(done.into_inner(), 3);
+    }
+
+    #[test]
+    fn what_an_installed_pool_leaves_is_done() {
+        let (caller, done) = (thread::current().id(), AtomicUsize::new(0));
+        install(&Started::<1, false>, || {
+            run_calls(5, || {
+                assert_eq!(thread::current().id(), caller);
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+        });
+        assert_eq!(done.into_inner(), 5);
+    }
+
+    #[test]
+    fn an_installed_pool_decides_what_pays() {
+        let bytes = LEAST_BYTES;
+        install(&Started::<2, true>, || {
+            assert!(pays(bytes) && !pays(bytes - 1));
+            install(&Started::<1, true>, || assert!(!pays(usize::MAX)));
+            assert!(pays(bytes));
+            let panic =
+                catch_unwind(|| install(&Started::<1, true>, || resume_unwind(Box::new(()))));
+            assert!(panic.is_err() && pays(bytes));
+        });
+        assert!(!pays(bytes));
+    }
+
+    /// In the default environment, as every call, and passed on.
+    #[test]
+    fn a_panic_in_an_installed_pool_is_the_callers() {
+        let panic = catch_unwind(|| {
+            install(&Started::<2, false>, || {
+                run_calls(1, || {
+                    assert!(seems_default());
+                    resume_unwind(Box::new("a thread of the pool"));
+                });
+            });
+        });
+        let panic = panic.expect_err("it is passed on");
+        assert_eq!(panic.downcast_ref(), Some(&"a thread of the pool"));
+    }
+}
+
+#[cfg(all(test, feature = "rayon"))]
+mod tests_of_rayon {
+    use super::rayon_pool::threads;
+    use super::tests::Call;
     use super::*;
     use crate::simd::{Kernel, Simd, foreign, seems_default};
     use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -189,29 +353,6 @@ mod tests {
     fn threads_are_those_of_the_current_pool() {
         assert_eq!(pool(3).install(threads), 3);
         assert_eq!(threads(), rayon::current_num_threads());
-    }
-
-    #[test]
-    fn threads_of_another_process_are_not_called() {
-        let pool = Pool { threads: 3, ..Pool::current() };
-        assert_eq!(pool.threads(), 3);
-        #[cfg(unix)]
-        assert_eq!(Pool { process: std::os::unix::process::parent_id(), ..pool }.threads(), 1);
-    }
-
-    /// A part of one chunk that calls a function.
-    struct Call<F>(F);
-
-    impl<F: FnOnce()> Kernel for Call<F> {
-        fn call<S: Simd>(self, _: S) {
-            self.0();
-        }
-    }
-
-    impl<F: FnOnce() + Send> Part for Call<F> {
-        fn bytes(&self) -> usize {
-            CHUNK_BYTES
-        }
     }
 
     /// What a call panics with in a pool of three threads, each of which has one part: `act`, which is told
@@ -296,32 +437,5 @@ mod tests {
             resume_unwind(Box::new(Endless));
         });
         assert_eq!((panic, DROPPED.load(Ordering::SeqCst)), ("the caller", 2));
-    }
-
-    /// The helpers that do not come are no more for many calls, and are gone when their pool has come to
-    /// itself.
-    #[test]
-    fn helpers_that_do_not_come_are_few() {
-        let (pool, gate) = (pool(2), Barrier::new(2));
-        let awaited = |_: rayon::BroadcastContext<'_>| CALLED.with(Arc::strong_count) - 1;
-        let most = pool.in_place_scope(|scope| {
-            scope.spawn(|_| {
-                gate.wait();
-            });
-            let most = pool.install(|| {
-                for _ in 0..2 * MOST_CALLED {
-                    run(Level::portable(), 2 * CHUNK_BYTES, iter::empty::<Meeting<'_>>());
-                }
-                CALLED.with(Arc::strong_count)
-            });
-            gate.wait();
-            most
-        });
-        assert!((MOST_CALLED / 2..=MOST_CALLED).contains(&most), "{most}");
-        let end = Instant::now() + Duration::from_secs(20);
-        while pool.broadcast(awaited) != [0, 0] {
-            assert!(Instant::now() < end, "the helpers never came");
-            thread::yield_now();
-        }
     }
 }

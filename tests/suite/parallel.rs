@@ -4,7 +4,10 @@ use crate::own_process::in_own_process;
 use crate::support::{Operation, TestFormat, check, long_length, random_values, some_rate};
 use half::{bf16, f16};
 use rayon::ThreadPoolBuilder;
+use rootstep::parallel::{ThreadPool, install};
 use rootstep::{Executor, Level};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 fn same_bits_for_any_number_of_threads<T: TestFormat>(numbers: &[usize]) {
     let rate = some_rate::<T::Compute>();
@@ -70,4 +73,43 @@ fn the_callers_pool_and_no_other() {
     assert_eq!(serial.inspect(&[&g]).elements, g.len() as u64);
     let global_pool_is_mine = ThreadPoolBuilder::new().num_threads(1).build_global();
     assert!(global_pool_is_mine.is_ok(), "a call started the global pool");
+}
+
+/// Three threads, started at each call, of which the calling one does nothing.
+#[derive(Default)]
+struct Started {
+    calls: AtomicUsize,
+}
+
+impl ThreadPool for Started {
+    fn threads(&self) -> usize {
+        3
+    }
+
+    fn broadcast(&self, work: &(dyn Fn() + Sync)) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(work))));
+    }
+}
+
+#[test]
+fn same_bits_in_an_installed_pool() {
+    static POOL: Started = Started { calls: AtomicUsize::new(0) };
+    let x = random_values::<f32>(long_length::<f32>(), 16);
+    let g = random_values::<f32>(long_length::<f32>(), 17);
+    let mut calls = 0;
+    for &level in Level::available() {
+        for operation in Operation::all(0.1) {
+            let executor = Executor::new(level);
+            install(&POOL, || check(operation, executor.serial(), &x, &g, [0; 3]));
+            assert_eq!(
+                POOL.calls.load(Ordering::Relaxed),
+                calls,
+                "a serial call is no business of threads"
+            );
+            install(&POOL, || check(operation, executor, &x, &g, [0; 3]));
+            assert!(POOL.calls.load(Ordering::Relaxed) > calls, "it was not split");
+            calls = POOL.calls.load(Ordering::Relaxed);
+        }
+    }
 }

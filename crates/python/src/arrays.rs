@@ -3,6 +3,7 @@
 use crate::level::executor;
 use crate::memory::arrays::{Array, Input, inputs, output_and_inputs};
 use crate::number::{Format, Number};
+use crate::openmp;
 use half::{bf16, f16};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
@@ -85,7 +86,7 @@ pub const fn findings(found: &Inspection) -> Findings {
 fn signed_sqrt_of<T: Number>(py: Python<'_>, x: &Array<'_>, out: &mut Array<'_>) -> PyResult<()> {
     let (out, [x]) = output_and_inputs::<T, 1>(out, [x])?;
     let executor = executor();
-    py.detach(|| match x {
+    openmp::detach(py, || match x {
         Input::Apart(x) => executor.signed_sqrt(x, out),
         Input::Output => executor.signed_sqrt_in_place(out),
     });
@@ -103,7 +104,7 @@ fn descend_of<T: Number>(
     let (out, [x, g]) = output_and_inputs::<T, 2>(out, [x, g])?;
     let (executor, rate) = (executor(), T::Compute::from_f64(lr));
     let kept = if matches!(g, Input::Output) { copied(out)? } else { Vec::new() };
-    py.detach(|| {
+    openmp::detach(py, || {
         let g = if let Input::Apart(g) = g { g } else { &kept };
         match x {
             Input::Apart(x) => executor.descend_into(x, g, rate, out),
@@ -124,7 +125,7 @@ fn axpy_of<T: Number>(
     let (out, [x, y]) = output_and_inputs::<T, 2>(out, [x, y])?;
     let (executor, alpha) = (executor(), T::Compute::from_f64(alpha));
     let kept = if matches!(x, Input::Output) { copied(out)? } else { Vec::new() };
-    py.detach(|| {
+    openmp::detach(py, || {
         let x = if let Input::Apart(x) = x { x } else { &kept };
         if let Input::Apart(y) = y {
             out.copy_from_slice(y);
@@ -136,7 +137,7 @@ fn axpy_of<T: Number>(
 
 fn inspect_of<T: Number>(py: Python<'_>, arrays: &[Array<'_>]) -> PyResult<Inspection> {
     let (gradients, executor) = (inputs::<T>(arrays)?, executor());
-    Ok(py.detach(|| executor.inspect(&gradients)))
+    Ok(openmp::detach(py, || executor.inspect(&gradients)))
 }
 
 /// An input that the output is written over.

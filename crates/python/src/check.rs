@@ -2,6 +2,7 @@
 
 use crate::level::executor;
 use crate::number::{Format, Number};
+use crate::openmp;
 use crate::specification::format;
 use half::{bf16, f16};
 use pyo3::exceptions::PyValueError;
@@ -32,7 +33,7 @@ pub fn results<'py>(
         return Err(PyValueError::new_err(message));
     }
     let (executor, format) = (executor(), format(format_name)?);
-    let bytes = py.detach(|| match format {
+    let bytes = openmp::detach(py, || match format {
         Format::Float32 => results_of::<f32>(executor, operation),
         Format::Float64 => results_of::<f64>(executor, operation),
         Format::Float16 => results_of::<f16>(executor, operation),

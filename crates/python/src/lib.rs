@@ -11,6 +11,8 @@ mod limits;
 )]
 mod memory;
 mod number;
+#[allow(unsafe_code, reason = "the functions of a library that is in the process")]
+mod openmp;
 mod range_test;
 mod reference;
 mod schedule;
@@ -43,6 +45,7 @@ mod _rootstep {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::openmp::begin();
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

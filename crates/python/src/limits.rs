@@ -1,5 +1,6 @@
 //! What the gradients of a whole model are subject to: clipping, and what happens if they are not finite.
 
+use crate::openmp;
 use crate::step::Gradient;
 use half::{bf16, f16};
 use pyo3::exceptions::{PyFloatingPointError, PyValueError};
@@ -78,7 +79,7 @@ impl Limits {
         if self.clip_norm.is_none() && self.non_finite == NonFinite::Propagate {
             return Ok((1.0, None));
         }
-        let found = py.detach(|| inspect(executor, gradients));
+        let found = openmp::detach(py, || inspect(executor, gradients));
         let report = |taken, factor| (taken, factor, numbers(&found));
         if let Some((gradient, index)) = found.first_non_finite {
             match self.non_finite {

@@ -4,6 +4,7 @@ use crate::group::{Class, Group};
 use crate::level;
 use crate::limits::{Limits, Report};
 use crate::memory::{Claims, Kind, Lent, Seen, Slice};
+use crate::openmp;
 use crate::tensor::{FLOATS, Torch, negation};
 use half::{bf16, f16};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -14,7 +15,6 @@ use rootstep::optimizer::{
     Draws, INT8_BLOCK, MomentumFormat, MomentumMut, Rule, Step, Storage, StorageMut, TensorStep,
 };
 use rootstep::{Element, Error, Executor, Float};
-use std::sync::Once;
 
 /// Takes the steps of an optimizer of PyTorch's kind.
 #[pyclass(module = "rootstep._rootstep")]
@@ -79,7 +79,7 @@ impl Stepper {
             .lend(&mut self.seen)
             .map_err(|(a, b)| model.overlapping(owners[a], owners[b]))?;
         let Arranged { tensors, gradients, counters } = arrange(&mut model, &items, lent)?;
-        let executor = self.executor(py, &gradients)?;
+        let executor = self.executor(py)?;
         let label = |i: usize| model.label(&items[i]);
         let (factor, report) = limits.look(py, executor, &gradients, label)?;
         if items.is_empty() || report.is_some_and(|(taken, ..)| !taken) {
@@ -87,7 +87,7 @@ impl Stepper {
         }
         self.count_versions(py, &items)?;
         let factors = Factors { factor, clip_value: limits.clip_value() };
-        py.detach(|| take(executor, tensors, &gradients, factors))
+        openmp::detach(py, || take(executor, tensors, &gradients, factors))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         for steps in counters {
             *steps += 1;
@@ -347,24 +347,14 @@ impl Stepper {
         Ok((claims, owners))
     }
 
-    /// On one thread if PyTorch has one, else on as many as it had at the first step of much memory.
-    fn executor(&self, py: Python<'_>, gradients: &[Gradient<'_>]) -> PyResult<Executor> {
-        /// Fewer elements are worked on by the calling thread anyway.
-        const MANY: usize = 1 << 19;
-        static POOL: Once = Once::new();
+    /// On PyTorch's own threads, or where those are not found on rayon's, if PyTorch has more than one.
+    fn executor(&self, py: Python<'_>) -> PyResult<Executor> {
         let executor = level::executor();
-        if gradients.iter().map(Gradient::len).sum::<usize>() < MANY {
-            return Ok(executor.serial());
+        if openmp::find() {
+            return Ok(executor);
         }
         let threads: usize = self.torch.num_threads.bind(py).call0()?.extract()?;
-        if threads == 1 {
-            return Ok(executor.serial());
-        }
-        POOL.call_once(|| {
-            // There may be one already, of another part of the program.
-            drop(rayon::ThreadPoolBuilder::new().num_threads(threads).build_global());
-        });
-        Ok(executor)
+        Ok(if threads > 1 { executor } else { executor.serial() })
     }
 
     /// Tells autograd that what a step writes is another value from now on.

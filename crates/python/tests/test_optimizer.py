@@ -877,17 +877,44 @@ print(hashlib.sha256(p.detach().numpy().tobytes()).hexdigest(), end="")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted as Linux has them")
-def test_threads_are_as_many_as_torch_had() -> None:
+def test_threads_are_those_of_torch() -> None:
+    """A step starts as many as torch would, and no others once torch has its own."""
     code = f"""{LARGE}
-torch.set_num_threads(THREADS)
 p, o = make()
 count = lambda: len(os.listdir("/proc/self/task"))
 before = count()
+for threads in (1, 3, 2, 1):
+    torch.set_num_threads(threads)
+    o.step()
+    print(count() - before)
+torch.set_num_threads(3)
+torch.randn(1 << 20).exp()
 o.step()
 print(count() - before)
 """
-    assert in_its_own_process(code.replace("THREADS", "1")) == "0\n"
-    assert in_its_own_process(code.replace("THREADS", "3")) == "3\n"
+    assert in_its_own_process(code).split() == ["0", "2", "1", "1", "2"]
+
+
+def test_steps_of_several_threads_at_a_time() -> None:
+    def model() -> tuple[torch.nn.Parameter, PowerStep]:
+        generator = torch.Generator().manual_seed(3)
+        tensor = torch.nn.Parameter(torch.randn((1 << 20) + 5, generator=generator))
+        tensor.grad = torch.randn(tensor.shape, generator=generator)
+        return tensor, PowerStep([tensor], lr=0.1)
+
+    def steps(optimizer: PowerStep) -> None:
+        for _ in range(20):
+            optimizer.step()
+
+    alone, *others = [model() for _ in range(4)]
+    steps(alone[1])
+    threads = [threading.Thread(target=steps, args=(optimizer,)) for _, optimizer in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for tensor, _ in others:
+        assert torch.equal(tensor.view(torch.int32), alone[0].view(torch.int32))
 
 
 def test_other_threads_run_while_a_step_runs() -> None:

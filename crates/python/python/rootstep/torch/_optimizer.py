@@ -75,10 +75,9 @@ class RootstepOptimizer(Optimizer):
     Tensors are changed in place, and nothing is copied: while a step runs, no other thread may change, resize or free
     the parameters, the gradients and the state.
 
-    Threads: if `torch.get_num_threads()` is 1, a step runs on the calling thread. Otherwise models of more than half a
-    million elements are stepped by a pool of the process's own, which has as many threads as torch had at the first
-    such step, and keeps them. The bits do not depend on it. In a forked process the calling thread works alone if its
-    parent had taken such a step.
+    Threads: models of more than a quarter of a million elements are stepped by torch's own threads, as many as
+    `torch.get_num_threads()` says. The bits do not depend on it. In a process that is forked after this package was
+    imported the calling thread works alone.
     """
 
     _power_of: ClassVar[str] = "gradient"
