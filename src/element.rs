@@ -9,6 +9,7 @@ use crate::format::Stored;
 use crate::inspection::Inspection;
 use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
 use crate::step::{Gradient, MomentumMut, Parameters, Step, StorageMut, TensorStep};
+use crate::sums::{Sum, SumOrder, Term};
 use std::fmt::{Debug, Display};
 
 /// A type of elements in memory that the operations work on: `f32`, `f64`, and with the feature `half`
@@ -125,6 +126,23 @@ impl<'a, C: Float> TensorStep<'a, C> {
     }
 }
 
+impl<'a, C: Float> TensorStep<'a, C> {
+    /// As [`new`](Self::new), with the sum of `terms` in this order for a gradient: each element of it is
+    /// [`reference::sum`](crate::reference::sum) of theirs. It is taken in the same pass, and not kept.
+    #[must_use]
+    pub fn of_sum<T: Element<Compute = C>>(
+        step: Step<C>,
+        parameters: &'a mut [T],
+        order: &'a SumOrder,
+        terms: &'a [Term<'a, C>],
+        momentum: MomentumMut<'a, C>,
+    ) -> Self {
+        let gradient = Gradient::Sum(Sum::new(order, terms, parameters.len()));
+        let parameters = T::parameters(parameters);
+        Self { step, parameters, gradient, momentum, storage: StorageMut::Nearest }
+    }
+}
+
 /// Whoever has checked the lengths: this crate alone, so that no one else calls what is [`Compiled`].
 #[derive(Debug, Clone, Copy)]
 pub struct Checked(());
@@ -171,6 +189,8 @@ pub trait Compiled<C>: Sized {
         executor: Executor,
         tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error>;
+    fn sum_all(_: Checked, executor: Executor, sum: Sum<'_, C>, out: &mut [C])
+    -> Result<(), Error>;
 }
 
 /// A generic implementation would be compiled where it is called. Each entry runs what it calls in the default
@@ -247,6 +267,14 @@ macro_rules! compile {
             ) -> Result<(), Error> {
                 $compute::step_tensors(executor, tensors)
             }
+            fn sum_all(
+                _: Checked,
+                executor: Executor,
+                sum: Sum<'_, $compute>,
+                out: &mut [$compute],
+            ) -> Result<(), Error> {
+                $compute::sum_terms(executor, sum, out)
+            }
         }
     )*};
 }
@@ -257,6 +285,7 @@ compile!(half::bf16 as Bf16 in f32, half::f16 as F16 in f32);
 /// Compiled once for all types that are computed in the same one.
 trait StepTensors: Sized {
     fn step_tensors(executor: Executor, tensors: &mut [TensorStep<'_, Self>]) -> Result<(), Error>;
+    fn sum_terms(executor: Executor, sum: Sum<'_, Self>, out: &mut [Self]) -> Result<(), Error>;
 }
 
 macro_rules! compile_steps {
@@ -267,6 +296,13 @@ macro_rules! compile_steps {
                 tensors: &mut [TensorStep<'_, Self>],
             ) -> Result<(), Error> {
                 executor.in_default_environment(|| executor.step_tensors(tensors))
+            }
+            fn sum_terms(
+                executor: Executor,
+                sum: Sum<'_, Self>,
+                out: &mut [Self],
+            ) -> Result<(), Error> {
+                executor.in_default_environment(|| executor.sum_terms(sum, out))
             }
         }
     )*};

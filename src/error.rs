@@ -101,6 +101,14 @@ pub enum Error {
         /// What is wrong with it, and what is allowed.
         problem: String,
     },
+    /// The terms of a sum do not fit.
+    #[non_exhaustive]
+    InvalidSum {
+        /// The index of the tensor in the model, if it is the gradient of one.
+        tensor: Option<usize>,
+        /// What is wrong with them, and what is allowed.
+        problem: String,
+    },
     /// A saved state cannot be restored.
     #[non_exhaustive]
     InvalidState {
@@ -174,6 +182,12 @@ impl fmt::Display for Error {
             }
             Self::InvalidStorage { tensor, name, problem } => {
                 write!(f, "the storage of {} does not fit: {problem}", Tensor(*tensor, name))
+            }
+            Self::InvalidSum { tensor: None, problem } => {
+                write!(f, "the sum does not fit: {problem}")
+            }
+            Self::InvalidSum { tensor: Some(tensor), problem } => {
+                write!(f, "the sum of gradients of tensor {tensor} does not fit: {problem}")
             }
             Self::InvalidState { problem } => {
                 write!(f, "the optimizer's state cannot be restored: {problem}")

@@ -5,12 +5,13 @@ use crate::format::{Number, Stored};
 use crate::inspection::Inspection;
 use crate::kernels::{
     BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, SliceUpdate,
-    StepPart, Stepped, WorkingSet,
+    StepPart, Stepped, SumPart, WorkingSet,
 };
 use crate::level::Level;
 use crate::parallel;
 use crate::simd::{seems_default, untrapped};
-use crate::step::{INT8_BLOCK, MomentumMut, TensorStep};
+use crate::step::{Gradient, INT8_BLOCK, MomentumMut, TensorStep};
+use crate::sums::Sum;
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///
@@ -188,6 +189,15 @@ impl Executor {
         Ok(())
     }
 
+    /// A sum, if its terms are as they must be.
+    pub(crate) fn sum_terms<C: Stepped>(self, sum: Sum<'_, C>, out: &mut [C]) -> Result<(), Error> {
+        if let Some(problem) = sum.problem() {
+            return Err(Error::InvalidSum { tensor: None, problem });
+        }
+        self.run(size_of_val(out), SumPart { sum, out }.chunks());
+        Ok(())
+    }
+
     /// The health of gradients.
     pub(crate) fn inspect_tensors<X: Stored>(self, gradients: &[&[X]]) -> Inspection {
         let (mut inspection, mut squares) = self.inspect_scaled(gradients, 1.0);
@@ -247,6 +257,11 @@ fn check_tensor<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), E
         let (parameters, gradient) = (elements, gradient.len());
         let (tensor, name, gradient, expected) = (i, None, Some(gradient), None);
         return Err(Error::TensorLength { tensor, name, parameters, gradient, expected });
+    }
+    if let Gradient::Sum(sum) = gradient
+        && let Some(problem) = sum.problem()
+    {
+        return Err(Error::InvalidSum { tensor: Some(i), problem });
     }
     if let Some(problem) = storage.problem(parameters) {
         return Err(Error::InvalidStorage { tensor: i, name: None, problem });

@@ -85,8 +85,7 @@
 //! - A step does not shrink with the gradient as fast as that of SGD does: near a minimum the step
 //!   of a constant learning rate oscillates. Let the learning rate decay.
 //! - What is no operation on slices and no step is Rust code like the caller's own, and computes in the
-//!   floating-point environment that it is called in: the functions of [`reference`](mod@reference), the
-//!   schedules, the rounding of a rule to a [`Step`](optimizer::Step).
+//!   floating-point environment that it is called in: the functions of [`reference`](mod@reference) and the schedules.
 //! - OpenMP in the same process: threads of libgomp wait by spinning, on the cores that the pool's threads want. Lend
 //!   them by [`parallel::install`], or let them sleep by `OMP_WAIT_POLICY=PASSIVE`.
 //! - 32-bit x86 without SSE2 computes with excess precision, and is not supported. Nor is `no_std`: the
@@ -128,6 +127,7 @@ pub mod reference;
 mod setting;
 mod slices;
 mod step;
+pub mod sums;
 
 pub use element::Element;
 pub use error::Error;

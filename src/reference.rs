@@ -146,6 +146,34 @@ pub fn power<T: Float>(power: Power<T>, v: T) -> T {
     }
 }
 
+/// The sum of `values` in the order of a binary tree over their numbers: the sum of the left half plus that of the right
+/// one, each taken in the same way; the left half is the largest power of two below their number. 0 for none. Each
+/// addition is rounded once.
+///
+/// So a sum of values that are in several hands does not depend on whose they are: whoever has a whole half adds it up.
+/// The gradients of micro-batches are added up like this ([`sums`](crate::sums)).
+///
+/// Source: pairwise summation, Higham, *The Accuracy of Floating Point Summation* (SIAM Journal on Scientific Computing
+/// 14, 1993), whose error grows with the logarithm of the number.
+///
+/// ```
+/// use rootstep::reference::sum;
+///
+/// assert_eq!(sum(&[0.1, 0.2, 0.3, 0.4, 0.5]), ((0.1 + 0.2) + (0.3 + 0.4)) + 0.5);
+/// assert_eq!(sum(&[0.1, 0.2, 0.3]), (0.1 + 0.2) + 0.3);
+/// ```
+#[must_use]
+pub fn sum<T: Float>(values: &[T]) -> T {
+    match values {
+        [] => T::default(),
+        [value] => *value,
+        _ => {
+            let (left, right) = values.split_at(values.len().next_power_of_two() / 2);
+            sum(left) + sum(right)
+        }
+    }
+}
+
 /// One step of an optimizer: the new parameter and the new momentum, from the parameter `x`, the
 /// momentum `m` and the gradient `g`. Each operation is rounded once.
 ///

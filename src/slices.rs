@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::executor::Executor;
 use crate::inspection::Inspection;
 use crate::step::{MomentumMut, Step, TensorStep};
+use crate::sums::{Sum, SumOrder, Term};
 use std::slice::from_mut;
 
 impl Executor {
@@ -185,6 +186,33 @@ impl Executor {
         tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error> {
         C::step_all(Checked::lengths(), self, tensors)
+    }
+
+    /// Writes the sum of `terms`, added up in this order, to `out`: each element is
+    /// [`reference::sum`](crate::reference::sum) of theirs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidSum`] if there are not as many terms as the order has, or one is not as long as `out`. Nothing is
+    /// written then.
+    ///
+    /// ```
+    /// use rootstep::sums::{SumOrder, Term};
+    ///
+    /// let (a, b, c) = ([1.0_f32, 2.0], [0.5, 0.25], [10.0, 20.0]);
+    /// let mut sum = [0.0; 2];
+    /// let order = SumOrder::of_terms(3).unwrap();
+    /// let terms = [Term::new(&a), Term::new(&b), Term::new(&c)];
+    /// rootstep::Executor::default().sum_all(&order, &terms, &mut sum).unwrap();
+    /// assert_eq!(sum, [(1.0 + 0.5) + 10.0, (2.0 + 0.25) + 20.0]);
+    /// ```
+    pub fn sum_all<C: Element<Compute = C>>(
+        self,
+        order: &SumOrder,
+        terms: &[Term<'_, C>],
+        out: &mut [C],
+    ) -> Result<(), Error> {
+        C::sum_all(Checked::lengths(), self, Sum::new(order, terms, out.len()), out)
     }
 }
 

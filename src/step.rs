@@ -2,6 +2,7 @@
 
 use crate::draws::Draws;
 use crate::float::Float;
+use crate::sums::Sum;
 use std::fmt;
 
 /// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
@@ -329,6 +330,8 @@ pub enum Gradient<'a, C> {
     /// By their bits.
     Bf16(&'a [u16]),
     F16(&'a [u16]),
+    /// Of terms that are slices.
+    Sum(Sum<'a, C>),
 }
 
 impl<C> Gradient<'_, C> {
@@ -336,6 +339,17 @@ impl<C> Gradient<'_, C> {
         match self {
             Self::Full(gradient) => gradient.len(),
             Self::Bf16(gradient) | Self::F16(gradient) => gradient.len(),
+            Self::Sum(sum) => sum.elements,
+        }
+    }
+
+    /// Some elements of a slice.
+    pub(crate) fn part(&self, start: usize, length: usize) -> Self {
+        match self {
+            Self::Full(gradient) => Self::Full(&gradient[start..][..length]),
+            Self::Bf16(bits) => Self::Bf16(&bits[start..][..length]),
+            Self::F16(bits) => Self::F16(&bits[start..][..length]),
+            Self::Sum(_) => unreachable!("no term is a sum"),
         }
     }
 }
@@ -421,6 +435,7 @@ impl<C: fmt::Debug> fmt::Debug for Gradient<'_, C> {
             Self::Full(gradient) => f.debug_tuple("Full").field(&Head(gradient)).finish(),
             Self::Bf16(bits) => f.debug_tuple("Bf16").field(&Head(bits)).finish(),
             Self::F16(bits) => f.debug_tuple("F16").field(&Head(bits)).finish(),
+            Self::Sum(sum) => sum.fmt(f),
         }
     }
 }

@@ -8,11 +8,13 @@ mod operations;
 mod place;
 mod step;
 mod stored;
+mod sum;
 mod update;
 
 pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
 pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
 pub(crate) use step::{StepPart, Stepped};
+pub(crate) use sum::SumPart;
 pub(crate) use update::{CHUNK_BYTES, Operation, Part, SliceUpdate, WorkingSet};
 
 #[cfg(test)]

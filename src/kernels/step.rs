@@ -6,8 +6,9 @@ use super::stored::{
     Aligned, AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, PairedParameters,
     Stochastic, WithCopy,
 };
+use super::sum::{SummedStep, update};
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
-use crate::float::{Bf16, Bf16Pairs};
+use crate::float::{Bf16, Bf16Pairs, F16};
 use crate::format::Number;
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
@@ -101,8 +102,15 @@ fn add_decay<C: Number, B: Block<C>>(d: B, decay: C, x: B) -> B {
 
 /// A type that steps are computed in.
 pub(crate) trait Stepped: Number {
-    /// Takes a step on some elements of a tensor.
+    /// Takes a step on some elements of a tensor, whose gradient is no sum.
     fn step<S: Simd>(isa: S, part: StepPart<'_, Self>);
+    /// Updates a slice by one of a gradient, which is no sum.
+    fn update<S: Simd>(
+        isa: S,
+        operation: impl Operation<Self, 0, 1>,
+        output: &mut [Self],
+        gradient: Gradient<'_, Self>,
+    );
 }
 
 /// The step on some elements of a tensor.
@@ -127,7 +135,10 @@ impl<C: Stepped> Part for StepPart<'_, C> {
     /// Each enters the instruction set by itself: all that a step can do is long, and compiled once.
     fn run_all(level: Level, parts: impl Iterator<Item = Self>) {
         for part in parts {
-            level.run(part);
+            match part.gradient {
+                Gradient::Sum(_) => level.run(SummedStep(part)),
+                _ => level.run(part),
+            }
         }
     }
 }
@@ -185,6 +196,19 @@ impl Stepped for f64 {
             }
         }
     }
+
+    #[inline(always)]
+    fn update<S: Simd>(
+        isa: S,
+        operation: impl Operation<f64, 0, 1>,
+        output: &mut [f64],
+        gradient: Gradient<'_, f64>,
+    ) {
+        let Gradient::Full(gradient) = gradient else {
+            unreachable!("no other format is computed in f64");
+        };
+        update(isa, operation, output, Values::<f64, f64>(gradient));
+    }
 }
 
 impl Stepped for f32 {
@@ -228,7 +252,24 @@ impl Stepped for f32 {
         };
         run(isa, how, output, [state], input);
     }
+
+    #[inline(always)]
+    fn update<S: Simd>(
+        isa: S,
+        operation: impl Operation<f32, 0, 1>,
+        output: &mut [f32],
+        gradient: Gradient<'_, f32>,
+    ) {
+        match gradient {
+            Gradient::Full(g) => update(isa, operation, output, in_f32(g)),
+            Gradient::Bf16(g) => update(isa, operation, output, Values::<f32, Bf16>(g)),
+            Gradient::F16(g) => update(isa, operation, output, Values::<f32, F16>(g)),
+            Gradient::Sum(_) => unreachable!("{SUMMED}"),
+        }
+    }
 }
+
+const SUMMED: &str = "sums are added up before";
 
 const NO_STATE: [ValuesMut<'static, f32, f32>; 0] = [];
 
@@ -336,6 +377,7 @@ const fn any_gradient(gradient: Gradient<'_, f32>) -> AnyGradient<'_> {
         Gradient::Full(g) => AnyGradient::Full(Values(g)),
         Gradient::Bf16(g) => AnyGradient::Bf16(Values(g)),
         Gradient::F16(g) => AnyGradient::F16(Values(g)),
+        Gradient::Sum(_) => unreachable!(),
     }
 }
 
@@ -354,7 +396,7 @@ impl<C> StepPart<'_, C> {
     }
 
     /// Takes the first `length` elements away: whole blocks, or all.
-    fn split_off(&mut self, length: usize) -> Self
+    pub(super) fn split_off(&mut self, length: usize) -> Self
     where
         C: Number,
     {
@@ -393,6 +435,7 @@ fn split_off_gradient<'a, C>(gradient: &mut Gradient<'a, C>, length: usize) -> G
         Gradient::Full(gradient) => Gradient::Full(front(gradient, length)),
         Gradient::Bf16(bits) => Gradient::Bf16(front(bits, length)),
         Gradient::F16(bits) => Gradient::F16(front(bits, length)),
+        Gradient::Sum(sum) => Gradient::Sum(sum.split_off(length)),
     }
 }
 

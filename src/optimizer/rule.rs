@@ -4,6 +4,7 @@ use super::Storage;
 use crate::error::Error;
 use crate::float::Float;
 use crate::setting::{below_one, not_negative, positive};
+use crate::simd::untrapped;
 use crate::step::{Power, PowerOf, Step};
 
 /// How the momentum is kept in memory.
@@ -248,8 +249,7 @@ impl<T: Float> Step<T> {
     ///
     /// [`Error::InvalidSetting`] if the rule is not one for `T`.
     pub fn first(rule: &Rule) -> Result<Self, Error> {
-        rule.validate::<T>()?;
-        Ok(rule.step(true, 1.0, f64::INFINITY))
+        Self::of_rule(rule, true)
     }
 
     /// The numbers of a later step by `rule`.
@@ -258,8 +258,14 @@ impl<T: Float> Step<T> {
     ///
     /// [`Error::InvalidSetting`] if the rule is not one for `T`.
     pub fn later(rule: &Rule) -> Result<Self, Error> {
-        rule.validate::<T>()?;
-        Ok(rule.step(false, 1.0, f64::INFINITY))
+        Self::of_rule(rule, false)
+    }
+
+    fn of_rule(rule: &Rule, first: bool) -> Result<Self, Error> {
+        untrapped(|| {
+            rule.validate::<T>()?;
+            Ok(rule.step(first, 1.0, f64::INFINITY))
+        })
     }
 
     /// The same step, with every gradient multiplied by this before anything else: 1/scale under loss
@@ -270,9 +276,11 @@ impl<T: Float> Step<T> {
     ///
     /// [`Error::InvalidSetting`] if it is not finite, or not above 0.
     pub fn with_gradient_factor(self, factor: f64) -> Result<Self, Error> {
-        positive::<T>("the gradient factor", factor)?;
-        let gradient_factor = T::from_f64(factor).copysign(self.gradient_factor);
-        Ok(Self { gradient_factor, ..self })
+        untrapped(|| {
+            positive::<T>("the gradient factor", factor)?;
+            let gradient_factor = T::from_f64(factor).copysign(self.gradient_factor);
+            Ok(Self { gradient_factor, ..self })
+        })
     }
 
     /// The same step, with the magnitude of each element of the gradient limited, after its factor.
@@ -281,7 +289,9 @@ impl<T: Float> Step<T> {
     ///
     /// [`Error::InvalidSetting`] if the limit is not finite, or not above 0.
     pub fn with_clip_value(self, limit: f64) -> Result<Self, Error> {
-        positive::<T>("the limit of the values", limit)?;
-        Ok(Self { clip_value: T::from_f64(limit), ..self })
+        untrapped(|| {
+            positive::<T>("the limit of the values", limit)?;
+            Ok(Self { clip_value: T::from_f64(limit), ..self })
+        })
     }
 }

@@ -183,6 +183,34 @@ fn same_bits_in_any_environment_f64() {
     same_bits_in_any_environment::<f64>();
 }
 
+/// The numbers of a step are those of the default environment: subnormal ones, and such as are rounded. No trap comes.
+#[test]
+fn same_steps_in_any_environment() {
+    fn steps<T: TestElement>() -> Vec<Step<T>> {
+        let mut steps = Vec::new();
+        for rate in [1e-40, 1e-310, 0.1] {
+            let rule = Rule::powerstep(rate)
+                .with_momentum(0.7)
+                .with_dampening(0.3)
+                .with_weight_decay(rate);
+            for step in [Step::<T>::first(&rule), Step::later(&rule)] {
+                let factor = if rate < 1e-300 { 1e-40 } else { rate };
+                let step = step.unwrap().with_gradient_factor(factor).unwrap();
+                steps.push(step.with_clip_value(factor).unwrap());
+            }
+        }
+        steps
+    }
+    // (What is printed depends on the environment, too.)
+    let show = |steps: &(Vec<Step<f32>>, Vec<Step<f64>>)| format!("{steps:?}");
+    let expected = (steps::<f32>(), steps::<f64>());
+    for environment in Environment::all() {
+        let mut found = Default::default();
+        environment.around(&mut || found = (steps::<f32>(), steps::<f64>()));
+        assert_eq!(show(&found), show(&expected), "{}", environment.name);
+    }
+}
+
 /// Long slices, on the calling thread alone, and with the help of others to which nothing has happened.
 #[test]
 fn same_bits_of_long_slices_in_any_environment() {

@@ -42,6 +42,7 @@ mod schedules;
 mod soak;
 mod step_all;
 mod storage;
+mod sums;
 mod tensors;
 #[cfg(feature = "rayon")]
 mod threads;

@@ -1,0 +1,148 @@
+//! Sums of several slices in the order of a tree, a piece at a time: what waits to be added up stays in the caches.
+
+use super::block::Block;
+use super::place::{Values, ValuesMut, take_front};
+use super::step::{StepPart, Stepped};
+use super::stored::Aligned;
+use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
+use crate::format::{Format, Number};
+use crate::simd::{Kernel, Simd};
+use crate::step::{Gradient, INT8_BLOCK};
+use crate::sums::{MOST_WAITING, Sum};
+use std::iter;
+
+/// The elements of a piece: whole blocks of momentum in int8, and few enough that some pieces fit in L1.
+const PIECE: usize = 512;
+const _: () = assert!(PIECE.is_multiple_of(INT8_BLOCK));
+
+/// `sum = term`
+#[derive(Debug, Clone, Copy)]
+struct Begin;
+
+impl<C: Number> Operation<C, 0, 1> for Begin {
+    const ROOT: bool = false;
+    const IN_PLACE: bool = false;
+
+    #[inline(always)]
+    fn apply<B: Block<C>>(self, _: B, []: [B; 0], [term]: [B; 1]) -> (B, [B; 0]) {
+        (term, [])
+    }
+}
+
+/// `sum = sum + term`
+#[derive(Debug, Clone, Copy)]
+struct Add;
+
+impl<C: Number> Operation<C, 0, 1> for Add {
+    const ROOT: bool = false;
+    const IN_PLACE: bool = true;
+
+    #[inline(always)]
+    fn apply<B: Block<C>>(self, sum: B, []: [B; 0], [term]: [B; 1]) -> (B, [B; 0]) {
+        (sum + term, [])
+    }
+}
+
+/// The sums of a piece that wait for the one that they are added to.
+struct Waiting<C>([Aligned<[C; PIECE]>; MOST_WAITING]);
+
+impl<C: Stepped> Waiting<C> {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Aligned([C::default(); PIECE])))
+    }
+
+    /// Adds up a piece or less.
+    #[inline(always)]
+    fn add_up<S: Simd>(&mut self, isa: S, sum: Sum<'_, C>) -> &[C] {
+        let mut waiting = 0;
+        for (term, &completed) in sum.terms.iter().zip(sum.order.completed()) {
+            let term = term.0.part(sum.start, sum.elements);
+            if completed == 0 {
+                C::update(isa, Begin, &mut self.0[waiting].0[..sum.elements], term);
+                waiting += 1;
+                continue;
+            }
+            C::update(isa, Add, &mut self.0[waiting - 1].0[..sum.elements], term);
+            for _ in 1..completed {
+                waiting -= 1;
+                let (before, last) = self.0.split_at_mut(waiting);
+                let last = Gradient::Full(&last[0].0[..sum.elements]);
+                C::update(isa, Add, &mut before[waiting - 1].0[..sum.elements], last);
+            }
+        }
+        &self.0[0].0[..sum.elements]
+    }
+}
+
+/// An update that is a call, from a slice in a format.
+#[inline(always)]
+pub(super) fn update<S, C, M, O>(isa: S, operation: O, output: &mut [C], input: Values<'_, C, M>)
+where
+    S: Simd,
+    C: Number,
+    M: Format<C>,
+    O: Operation<C, 0, 1>,
+{
+    let states: [ValuesMut<'static, C, C>; 0] = [];
+    let (output, working_set) = (ValuesMut::<C, C>(output), WorkingSet::Near);
+    isa.run(Update { operation, output, states, inputs: [input], working_set });
+}
+
+/// Some elements of a sum, and where it goes.
+pub(crate) struct SumPart<'a, C> {
+    pub(crate) sum: Sum<'a, C>,
+    /// As many.
+    pub(crate) out: &'a mut [C],
+}
+
+impl<C: Stepped> SumPart<'_, C> {
+    /// The same sum in parts that a thread takes at a time.
+    pub(crate) fn chunks(mut self) -> impl Iterator<Item = Self> + Send {
+        iter::from_fn(move || self.split_off(CHUNK_BYTES / size_of::<C>()))
+    }
+
+    /// Takes the first `length` elements away, or all; none if there are none left.
+    fn split_off(&mut self, length: usize) -> Option<Self> {
+        let length = length.min(self.out.len());
+        (length > 0).then(|| {
+            let out = take_front(&mut self.out, length);
+            Self { sum: self.sum.split_off(length), out }
+        })
+    }
+}
+
+impl<C: Stepped> Part for SumPart<'_, C> {
+    fn bytes(&self) -> usize {
+        size_of_val(self.out)
+    }
+}
+
+impl<C: Stepped> Kernel for SumPart<'_, C> {
+    #[inline(always)]
+    fn call<S: Simd>(mut self, isa: S) {
+        let waiting = &mut Waiting::new();
+        while let Some(piece) = self.split_off(PIECE) {
+            let sum = waiting.add_up(isa, piece.sum);
+            C::update(isa, Begin, piece.out, Gradient::Full(sum));
+        }
+    }
+}
+
+/// A step whose gradient is a sum.
+pub(super) struct SummedStep<'a, C>(pub(super) StepPart<'a, C>);
+
+impl<C: Stepped> Kernel for SummedStep<'_, C> {
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        let waiting = &mut Waiting::new();
+        let mut part = self.0;
+        while part.parameters.len() > 0 {
+            let piece = part.split_off(PIECE.min(part.parameters.len()));
+            let Gradient::Sum(sum) = piece.gradient else {
+                unreachable!("the gradient is a sum");
+            };
+            let gradient = Gradient::Full(waiting.add_up(isa, sum));
+            isa.run(StepPart { gradient, ..piece });
+        }
+    }
+}
