@@ -240,10 +240,10 @@ fn operations_agree<T: Element>() {
                 let gradient = Laid::new(shape, of_gradient, &g);
                 let g = gradient.view();
                 let mut arrays = [&x; 3].map(|x| Laid::new(shape, own, x));
-                let [a, b, c] = &mut arrays;
-                executor.signed_sqrt_array(&g, &mut a.view_mut()).unwrap();
-                executor.axpy_array(rate, &g, &mut b.view_mut()).unwrap();
-                executor.descend_array(&mut c.view_mut(), &g, rate).unwrap();
+                let [roots, sums, stepped] = &mut arrays;
+                executor.signed_sqrt_array(&g, &mut roots.view_mut()).unwrap();
+                executor.axpy_array(rate, &g, &mut sums.view_mut()).unwrap();
+                executor.descend_array(&mut stepped.view_mut(), &g, rate).unwrap();
                 for (array, slice) in arrays.into_iter().zip([&root, &sum, &down]) {
                     let context = format!("{shape:?} {own:?} {of_gradient:?}");
                     assert_eq!(bits(&array.into_values()), bits(slice), "{context}");
@@ -334,15 +334,13 @@ fn refused(fault: Fault, gaps: bool) -> String {
     let layout = if gaps { Layout::GapBehindRows } else { Layout::RowMajor };
     let ones = vec![1.0_f32; 900];
     let laid = || Laid::new(&[3, 300], layout, &ones);
-    let [mut a, mut b, mut c] = [laid(), laid(), laid()];
-    let mut momenta = [laid(), laid(), laid()];
+    let mut arrays = [(); 6].map(|()| laid());
     let (mut small, mut codes) = (Array2::<f32>::ones((1, 300)), Array2::<i8>::zeros((3, 300)));
     let (mut few_codes, mut scales) = (Array2::<i8>::zeros((300, 3)), vec![1.0; 8]);
     let gradient = laid();
     {
-        let [mut a, mut b, mut c] = [a.view_mut(), b.view_mut(), c.view_mut()];
-        let [x, y, z] = &mut momenta;
-        let [mut x, mut y, mut z] = [x.view_mut(), y.view_mut(), z.view_mut()];
+        let [mut first, mut second, mut third, mut of_first, mut own, mut of_third] =
+            arrays.each_mut().map(Laid::view_mut);
         let (gradient, row) = (gradient.view(), small.clone().into_dyn());
         let of_second = if matches!(fault, Fault::Gradient) { row.view() } else { gradient.view() };
         let mut master = Array2::<f32>::ones((3, 300));
@@ -351,7 +349,7 @@ fn refused(fault: Fault, gaps: bool) -> String {
             Fault::NoMomentum => Momentum::None,
             Fault::Codes => Momentum::int8(&mut few_codes, &mut scales),
             Fault::Scales => Momentum::int8(&mut codes, &mut scales[..7]),
-            _ => Momentum::full(&mut y),
+            _ => Momentum::full(&mut own),
         };
         let mut few = Array2::<f32>::ones((3, 299));
         let storage = match fault {
@@ -360,9 +358,9 @@ fn refused(fault: Fault, gaps: bool) -> String {
             _ => Storage::Nearest,
         };
         let error = rootstep_ndarray::step_all(&mut [
-            Tensor::new(step, &mut a, &gradient, Momentum::full(&mut x)),
-            Tensor::new(step, &mut b, &of_second, momentum).with_storage(storage),
-            Tensor::new(step, &mut c, &gradient, Momentum::full(&mut z)),
+            Tensor::new(step, &mut first, &gradient, Momentum::full(&mut of_first)),
+            Tensor::new(step, &mut second, &of_second, momentum).with_storage(storage),
+            Tensor::new(step, &mut third, &gradient, Momentum::full(&mut of_third)),
         ]);
         let error = error.unwrap_err();
         assert_eq!(
@@ -370,7 +368,7 @@ fn refused(fault: Fault, gaps: bool) -> String {
             matches!(fault, Fault::NoMomentum | Fault::Master)
         );
         assert!(scales.iter().all(|&scale| scale == 1.0));
-        for array in [a, b, c, x, y, z] {
+        for array in [first, second, third, of_first, own, of_third] {
             assert!(array.iter().all(|&element| element == 1.0), "{fault:?}, gaps: {gaps}");
         }
         error.to_string()

@@ -81,9 +81,9 @@ fn run(
     let fit = |train: &[usize], test: &[usize], rate| -> Result<Outcome, Box<dyn Error>> {
         let [train, test] = task.standardised(train, test);
         let model = Model::train(task.loss, (&train.0, &train.1), optimizer, rate, seed)?;
-        let (seen, unseen) = (model.scores(&train.0), model.scores(&test.0));
+        let (trained, others) = (model.scores(&train.0), model.scores(&test.0));
         let loss = task.loss;
-        Ok([loss.of(&seen, &train.1), loss.of(&unseen, &test.1), loss.measure(&unseen, &test.1)])
+        Ok([loss.of(&trained, &train.1), loss.of(&others, &test.1), loss.measure(&others, &test.1)])
     };
     let folds = KFold::new(3)?.shuffled(seed).split(rows.len())?;
     let rates = logarithmic_grid(1e-4, 10.0, 11)?;

@@ -28,7 +28,7 @@ pub const OPTIMIZERS: [Optimizer; 7] = [
 /// What an optimizer keeps of a tensor.
 pub struct State {
     momentum: Array2<f32>,
-    /// The running mean of the squares: AdamW's alone.
+    /// The running mean of the squares: that of `AdamW` alone.
     squares: Array2<f32>,
 }
 
