@@ -212,3 +212,43 @@ impl Storage<'_> {
 fn memory<'v, A>(array: &'v mut ArrayViewMutD<'_, A>) -> &'v mut [A] {
     if array.is_empty() { &mut [] } else { array.as_slice_memory_order_mut().expect("no gaps") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, ArrayViewMut2, ShapeBuilder as _, s};
+
+    /// How many pieces there are, if each of them is where the array has it.
+    fn pieces_in_place(mut parameters: ArrayViewMut2<'_, f32>) -> Option<usize> {
+        let addresses: Vec<*const f32> = parameters.iter().map(std::ptr::from_ref).collect();
+        let column_major = parameters.strides()[0] < parameters.strides()[1];
+        let gradient = Array2::<f32>::zeros(parameters.raw_dim().set_f(column_major));
+        let mut momentum = gradient.clone();
+        let (mut pieces, mut in_place) = (0, true);
+        let mut arrays = Arrays {
+            parameters: parameters.view_mut().into_dyn(),
+            gradient: gradient.view().into_dyn(),
+            momentum: Momentum::full(&mut momentum),
+            storage: Storage::Nearest,
+        };
+        let leaf = &mut |slices: Slices<'_, f32, f32>| {
+            pieces += 1;
+            in_place &= addresses.contains(&slices.parameters.as_ptr());
+            Ok(())
+        };
+        arrays.pieces(leaf).unwrap();
+        in_place.then_some(pieces)
+    }
+
+    #[test]
+    fn what_lies_together_is_not_copied() {
+        let mut rows = Array2::<f32>::zeros((3, 200));
+        assert_eq!(pieces_in_place(rows.view_mut()), Some(1));
+        let mut columns = Array2::<f32>::zeros((200, 3).f());
+        assert_eq!(pieces_in_place(columns.view_mut()), Some(1));
+        // Lanes of rows and of columns, and lanes that are too short.
+        assert_eq!(pieces_in_place(rows.slice_mut(s![.., ..150])), Some(3));
+        assert_eq!(pieces_in_place(columns.slice_mut(s![..150, ..])), Some(3));
+        assert_eq!(pieces_in_place(rows.slice_mut(s![.., ..100])), None);
+    }
+}

@@ -68,11 +68,11 @@ pub trait ArrayExecutor: sealed::Sealed + Copy {
     /// # Errors
     ///
     /// As [`step_all`](crate::step_all). Nothing is written then.
-    fn step_array<T: Element, G: Element<Compute = T::Compute>, D: Dimension, E: Dimension>(
+    fn step_array<T: Element, D: Dimension, E: Dimension>(
         self,
         step: &Step<T::Compute>,
         parameters: &mut ArrayRef<T, D>,
-        gradient: &ArrayRef<G, E>,
+        gradient: &ArrayRef<T, E>,
         momentum: Momentum<'_, T::Compute>,
     ) -> Result<(), Error>;
 
@@ -128,11 +128,11 @@ impl ArrayExecutor for Executor {
         self.inspect(&slices.collect::<SmallVec<[&[T]; 16]>>())
     }
 
-    fn step_array<T: Element, G: Element<Compute = T::Compute>, D: Dimension, E: Dimension>(
+    fn step_array<T: Element, D: Dimension, E: Dimension>(
         self,
         step: &Step<T::Compute>,
         parameters: &mut ArrayRef<T, D>,
-        gradient: &ArrayRef<G, E>,
+        gradient: &ArrayRef<T, E>,
         mut momentum: Momentum<'_, T::Compute>,
     ) -> Result<(), Error> {
         let momentum = momentum.part(Part::All);

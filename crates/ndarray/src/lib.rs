@@ -123,7 +123,7 @@ pub fn inspect<T: Element>(gradients: &[ArrayViewD<'_, T>]) -> Inspection {
 }
 
 /// Takes the step of an optimizer on one tensor. For a model, [`step_all`] takes all tensors in one pass; it takes
-/// other ways of storing the parameters, too.
+/// gradients of another type, and other ways of storing the parameters, too.
 ///
 /// Each element becomes what [`rootstep::reference::step`] specifies. A momentum given to a step without one stays
 /// as it is.
@@ -146,18 +146,12 @@ pub fn inspect<T: Element>(gradients: &[ArrayViewD<'_, T>]) -> Inspection {
 /// assert_eq!((w, momentum), (arr2(&[[-0.25, 3.25]]), arr2(&[[1.5, -1.5]])));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn step<T, G, D, E>(
+pub fn step<T: Element, D: Dimension, E: Dimension>(
     step: &Step<T::Compute>,
     parameters: &mut ArrayRef<T, D>,
-    gradient: &ArrayRef<G, E>,
+    gradient: &ArrayRef<T, E>,
     momentum: Momentum<'_, T::Compute>,
-) -> Result<(), Error>
-where
-    T: Element,
-    G: Element<Compute = T::Compute>,
-    D: Dimension,
-    E: Dimension,
-{
+) -> Result<(), Error> {
     Executor::default().step_array(step, parameters, gradient, momentum)
 }
 
