@@ -3,8 +3,9 @@
 //!
 //! This crate is built by cargo-c and called from C; README.md shows how. Here is how it is made:
 //!
-//! - The modules with `extern "C"` functions are the border: `unsafe` is there alone, and in `memory`, which makes
-//!   slices of pointers. They check all that they are given before anything is written.
+//! - All modules but `constants` are at the border to C, and `unsafe` is in them alone: `operations`, `inspect`, `step`,
+//!   `executor` and `status` have the `extern "C"` functions, `memory` makes slices of pointers, `sized` reads structs,
+//!   and `tensor` puts both together. They check all that they are given before anything is written.
 //! - A function gives a [`Status`]. What was wrong is the [message](rootstep_last_error) of the thread. No panic
 //!   goes through to the caller.
 //! - What the caller fills in is a struct that begins with its own `size`, so that it can lie on a stack or in an

@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the memory of the caller")]
 
 use crate::status::{Problem, Status};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 /// A struct of the interface.
@@ -72,7 +73,7 @@ pub fn check_size<T: Versioned>(size: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Reads a struct of `size` bytes.
+/// A struct of `size` bytes: the caller's own if it is of this version, else what this version knows of it, in `own`.
 ///
 /// # Errors
 ///
@@ -80,15 +81,20 @@ pub fn check_size<T: Versioned>(size: usize) -> Result<(), Problem> {
 ///
 /// # Safety
 ///
-/// The pointer must be one to a struct of that size, which [`size_of_given`] has given.
+/// The pointer must be one to a struct of that size, which [`size_of_given`] has given, and nobody may write to it while
+/// the result is there.
 #[inline]
-pub unsafe fn read<T: Versioned>(given: *const T, size: usize) -> Result<T, Problem> {
+pub unsafe fn read<T: Versioned>(
+    given: *const T,
+    size: usize,
+    own: &mut MaybeUninit<T>,
+) -> Result<&T, Problem> {
     if size == T::SIZE {
         // SAFETY: there are so many bytes, all of which are values; aligned, as has been seen.
-        return Ok(unsafe { given.read() });
+        return Ok(unsafe { &*given });
     }
     // SAFETY: as of the caller.
-    unsafe { read_other(given, size) }
+    Ok(own.write(unsafe { read_other(given, size) }?))
 }
 
 /// [`read`] of another version's.
@@ -113,7 +119,7 @@ unsafe fn read_other<T: Versioned>(given: *const T, size: usize) -> Result<T, Pr
             return Err(Problem::new(Status::Size, message));
         }
     }
-    let mut own = std::mem::MaybeUninit::<T>::zeroed();
+    let mut own = MaybeUninit::<T>::zeroed();
     // SAFETY: both have as many bytes, and are two.
     unsafe { ptr::copy_nonoverlapping(given.cast::<u8>(), own.as_mut_ptr().cast::<u8>(), known) };
     // SAFETY: all bits are values, and all are set: the rest are zeros.

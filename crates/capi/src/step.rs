@@ -153,6 +153,7 @@ impl Rule {
         }
     }
 
+    #[inline(always)] // As `step`: rules are too long to be handed over.
     fn core(&self) -> Result<CoreRule, Problem> {
         let power = match Power::of("power", self.power)? {
             Power::Half => CorePower::Half,
@@ -166,14 +167,15 @@ impl Rule {
             PowerOf::Gradient => CorePowerOf::Gradient,
             PowerOf::Momentum => CorePowerOf::Momentum,
         };
-        let rule = CoreRule::pbsgd(self.learning_rate, power)
-            .with_power_of(power_of)
-            .with_momentum(self.momentum)
-            .with_dampening(self.dampening)
-            .with_weight_decay(self.weight_decay)
-            .with_decoupled_weight_decay(self.decoupled_weight_decay);
-        let rule = if either("nesterov", self.nesterov)? { rule.with_nesterov() } else { rule };
-        Ok(if either("maximize", self.maximize)? { rule.maximizing() } else { rule })
+        let mut rule = CoreRule::pbsgd(self.learning_rate, power);
+        rule.power_of = power_of;
+        rule.momentum = self.momentum;
+        rule.dampening = self.dampening;
+        rule.nesterov = either("nesterov", self.nesterov)?;
+        rule.weight_decay = self.weight_decay;
+        rule.decoupled_weight_decay = self.decoupled_weight_decay;
+        rule.maximize = either("maximize", self.maximize)?;
+        Ok(rule)
     }
 
     /// The numbers of the step, in the type that it is computed in.
@@ -181,6 +183,7 @@ impl Rule {
     /// # Errors
     ///
     /// What is wrong with the rule.
+    #[inline(always)]
     pub fn step<C: rootstep::Float>(&self, first: bool) -> Result<Step<C>, Problem> {
         let rule = self.core()?;
         let numbers = || {

@@ -13,6 +13,7 @@ use rootstep::optimizer::{Draws, MomentumMut, Step, StorageMut, TensorStep};
 use rootstep::{Element, Float};
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::slice::from_mut;
 
 /// Parameters or a gradient, in one of the types that are computed in `C`.
@@ -72,6 +73,7 @@ trait Computed: Element<Compute = Self> + Float + Plain {
 impl Computed for f64 {
     const TYPES: &'static [Type] = &[Type::F64];
 
+    #[inline(always)] // As all that hands on a step: it is long.
     unsafe fn lend<'a>(
         tensor: &Checked<Self>,
         step: Step<Self>,
@@ -91,6 +93,7 @@ impl Computed for f64 {
 impl Computed for f32 {
     const TYPES: &'static [Type] = &[Type::F32, Type::Bf16, Type::F16];
 
+    #[inline(always)]
     unsafe fn lend<'a>(
         tensor: &Checked<Self>,
         step: Step<Self>,
@@ -111,6 +114,7 @@ impl Computed for f32 {
 /// # Safety
 ///
 /// As for [`Checked::lend`].
+#[inline(always)]
 unsafe fn pair<T: Element<Compute = f32> + Plain>(
     step: Step<f32>,
     parameters: Span<T>,
@@ -135,7 +139,7 @@ impl<C: Computed> Checked<C> {
     /// # Errors
     ///
     /// What is wrong with it.
-    #[inline]
+    #[inline(always)] // The result is too long to be handed over.
     fn of(i: usize, tensor: &Tensor) -> Result<Self, Problem> {
         let name = |field| Name { field, tensor: Some(i) };
         let length = tensor.length;
@@ -168,7 +172,7 @@ impl<C: Computed> Checked<C> {
     }
 
     /// What tensor number `i` claims, in the order of [`FIELDS`]; some may be empty.
-    #[inline]
+    #[inline(always)]
     fn claims(&self, i: usize) -> [Claim; FIELDS.len()] {
         let first = i * FIELDS.len();
         let numbers = |numbers: &Numbers<C>, number, written| match numbers {
@@ -201,6 +205,7 @@ impl<C: Computed> Checked<C> {
     ///
     /// The memory must be there, of the types that are said, and nobody else may write to it for all of `'a`, or read
     /// what is written. What it claims must have been seen to overlap with nothing else that is lent.
+    #[inline(always)]
     unsafe fn lend<'a>(&self, step: Step<C>) -> TensorStep<'a, C> {
         let momentum = match self.momentum {
             Momentum::None => MomentumMut::None,
@@ -230,7 +235,7 @@ impl<C: Computed> Checked<C> {
 }
 
 impl<C: Computed> Momentum<C> {
-    #[inline]
+    #[inline(always)]
     fn of(name: impl Fn(&'static str) -> Name, tensor: &Tensor) -> Result<Self, Problem> {
         let (start, length) = (tensor.momentum.cast_const(), tensor.length);
         let field = name("momentum");
@@ -253,7 +258,7 @@ impl<C: Computed> Momentum<C> {
 }
 
 impl Stored {
-    #[inline]
+    #[inline(always)]
     fn of(name: impl Fn(&'static str) -> Name, tensor: &Tensor) -> Result<Self, Problem> {
         let (start, length) = (tensor.storage_memory.cast_const(), tensor.length);
         let field = name("storage_memory");
@@ -318,10 +323,11 @@ pub unsafe fn step_all(
     }
     // SAFETY: as of the caller.
     let tensors = unsafe { Tensors::new(tensors, count) }?;
+    let mut own = MaybeUninit::uninit();
     // SAFETY: as of the caller; there is one.
-    let first = unsafe { tensors.get(0) }?;
+    let of_first = unsafe { tensors.get(0, &mut own) }?.parameters_type;
     let name = Name { field: "parameters_type", tensor: Some(0) };
-    match Type::of(name, first.parameters_type)? {
+    match Type::of(name, of_first)? {
         // SAFETY: as of the caller.
         Type::F64 => unsafe { step_computed::<f64>(executor, tensors, &F64_LISTS) },
         // SAFETY: as of the caller.
@@ -353,24 +359,30 @@ impl Tensors {
         Ok(Self { first, count, size })
     }
 
+    /// Tensor number `i`: the caller's own struct, or what this version knows of it, in `own`.
+    ///
     /// # Safety
     ///
     /// As for `rootstep_step_all`; `i` is less than the count.
     #[inline]
-    unsafe fn get(self, i: usize) -> Result<Tensor, Problem> {
+    unsafe fn get(self, i: usize, own: &mut MaybeUninit<Tensor>) -> Result<&Tensor, Problem> {
         // SAFETY: within the structs.
         let tensor = unsafe { self.first.byte_add(i * self.size) };
         // SAFETY: as of the caller; aligned, as the first one and the size are.
-        let tensor = unsafe { read(tensor, self.size) };
-        let tensor: Tensor = tensor.map_err(|problem| of_tensor(problem, i))?;
-        if tensor.size != self.size {
-            let (given, size) = (tensor.size, self.size);
-            let message =
-                format!("the size of tensor {i} is {given}; allowed: {size}, as of tensor 0");
-            return Err(Problem::new(Status::Size, message));
+        let tensor = unsafe { read(tensor, self.size, own) };
+        let tensor = tensor.map_err(|problem| of_tensor(problem, i))?;
+        if tensor.size == self.size {
+            Ok(tensor)
+        } else {
+            Err(other_size(i, tensor.size, self.size))
         }
-        Ok(tensor)
     }
+}
+
+#[cold]
+fn other_size(i: usize, given: usize, size: usize) -> Problem {
+    let message = format!("the size of tensor {i} is {given}; allowed: {size}, as of tensor 0");
+    Problem::new(Status::Size, message)
 }
 
 #[cold]
@@ -426,11 +438,13 @@ unsafe fn step_one<C: Computed>(
     executor: *const Executor,
     tensors: Tensors,
 ) -> Result<(), Problem> {
+    let mut own = MaybeUninit::uninit();
     // SAFETY: as of the caller.
-    let tensor = Checked::<C>::of(0, &unsafe { tensors.get(0) }?)?;
+    let tensor = Checked::<C>::of(0, unsafe { tensors.get(0, &mut own) }?)?;
     check_overlap(overlap_of_few(&tensor.claims(0)))?;
     // SAFETY: as of the caller.
-    let step = unsafe { Rules::default().step(0, &tensor) }?;
+    let step = unsafe { new_step(tensor.rule, tensor.first) };
+    let step = step.map_err(|problem| of_tensor(problem, 0))?;
     // SAFETY: as of the caller; its parts do not overlap.
     let mut lent = unsafe { tensor.lend(step) };
     let lent = from_mut(&mut lent);
@@ -448,11 +462,12 @@ unsafe fn step_many<C: Computed>(
     lists: &mut Lists<C>,
 ) -> Result<(), Problem> {
     let Lists { claims, steps } = lists;
+    let mut own = MaybeUninit::uninit();
     claims.clear();
     let mut bytes: usize = 0;
     for i in 0..tensors.count {
         // SAFETY: as of the caller.
-        let tensor = Checked::<C>::of(i, &unsafe { tensors.get(i) }?)?;
+        let tensor = Checked::<C>::of(i, unsafe { tensors.get(i, &mut own) }?)?;
         bytes = bytes.saturating_add(tensor.bytes);
         claims.extend(&tensor.claims(i))?;
     }
@@ -461,7 +476,7 @@ unsafe fn step_many<C: Computed>(
     let mut rules = Rules::default();
     for i in 0..tensors.count {
         // SAFETY: as of the caller.
-        let tensor = Checked::<C>::of(i, &unsafe { tensors.get(i) }?)?;
+        let tensor = Checked::<C>::of(i, unsafe { tensors.get(i, &mut own) }?)?;
         // SAFETY: as of the caller.
         let step = unsafe { rules.step(i, &tensor) }?;
         // SAFETY: as of the caller; nothing that is written overlaps with anything else of the call.
@@ -505,9 +520,11 @@ impl<C: Computed> Rules<C> {
 /// # Safety
 ///
 /// A rule that is not NULL must be one whose size is set.
+#[inline(always)]
 unsafe fn new_step<C: Computed>(rule: *const Rule, first: bool) -> Result<Step<C>, Problem> {
     // SAFETY: as of the caller.
     let size = unsafe { size_of_given(rule) }?;
+    let mut own = MaybeUninit::uninit();
     // SAFETY: as of the caller.
-    unsafe { read(rule, size) }?.step(first)
+    unsafe { read(rule, size, &mut own) }?.step(first)
 }

@@ -347,6 +347,38 @@ static void of_steps(void) {
   }
 }
 
+/* A part of a tensor that says where it begins has the draws of the whole. */
+static void check_parts(void) {
+  enum { LENGTH = 300, FIRST = 130 };
+  rootstep_rule rule;
+  CHECK_OK(rootstep_rule_pbsgd(&rule, sizeof rule, 0.001));
+  void *gradient = stream(ROOTSTEP_TYPE_F32, LENGTH, 3, false);
+  uint16_t *whole = (uint16_t *)stream(ROOTSTEP_TYPE_BF16, LENGTH, 4, false);
+  uint16_t *parts = (uint16_t *)copied(whole, LENGTH * sizeof *whole);
+  uint16_t *other = (uint16_t *)copied(whole, LENGTH * sizeof *whole);
+  rootstep_tensor tensor = {.size = sizeof tensor, .rule = &rule, .parameters_type = ROOTSTEP_TYPE_BF16};
+  tensor.gradient_type = ROOTSTEP_TYPE_F32;
+  tensor.storage = ROOTSTEP_STORAGE_STOCHASTIC;
+  tensor.draw_seed = 7;
+  const struct {
+    uint16_t *parameters;
+    size_t start, end, draws;
+  } steps[] = {{whole, 0, LENGTH, 0}, {parts, 0, FIRST, 0}, {parts, FIRST, LENGTH, FIRST}, {other, 0, LENGTH, 1}};
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    tensor.parameters = steps[i].parameters + steps[i].start;
+    tensor.gradient = (const float *)gradient + steps[i].start;
+    tensor.length = steps[i].end - steps[i].start;
+    tensor.draw_start = steps[i].draws;
+    CHECK_OK(rootstep_step(executor, &tensor));
+  }
+  CHECK(memcmp(whole, parts, LENGTH * sizeof *whole) == 0);
+  CHECK(memcmp(whole, other, LENGTH * sizeof *whole) != 0);
+  free(gradient);
+  free(whole);
+  free(parts);
+  free(other);
+}
+
 /* What belongs to the rows of the optimizer for one type: streams that are made once. */
 typedef struct {
   rootstep_type type;
@@ -469,6 +501,7 @@ static void all_rows(int parts, char **part) {
       }
     } else if (strcmp(part[i], "steps") == 0) {
       of_steps();
+      check_parts();
     } else if (strcmp(part[i], "optimizer") == 0) {
       of_optimizer(ROOTSTEP_TYPE_F32);
       of_optimizer(ROOTSTEP_TYPE_F64);
