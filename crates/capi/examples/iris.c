@@ -14,7 +14,7 @@
 
 enum { FOLDS = 5, STEPS = 300, INPUTS = FEATURES + 1, RATES = 9 };
 
-static const double GRID[RATES] = {0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0};
+static const double GRID[RATES] = {0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0};
 
 typedef rootstep_status make_rule(rootstep_rule *rule, size_t size, double learning_rate);
 

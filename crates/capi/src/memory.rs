@@ -172,8 +172,11 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// That of no memory.
-    pub const NOTHING: Self = Self { start: 0, end: 0, number: 0, written: false };
+    /// That of no memory. (A constant of C would become of a public one.)
+    #[inline]
+    pub const fn nothing() -> Self {
+        Self { start: 0, end: 0, number: 0, written: false }
+    }
 
     #[inline]
     const fn is_empty(&self) -> bool {

@@ -181,15 +181,15 @@ impl<C: Computed> Checked<C> {
             Numbers::F16(span) => span.claim(number, written),
         };
         let (momentum, scales) = match self.momentum {
-            Momentum::None => (Claim::NOTHING, Claim::NOTHING),
-            Momentum::Full(span) => (span.claim(first + 2, true), Claim::NOTHING),
-            Momentum::Bf16(span) => (span.claim(first + 2, true), Claim::NOTHING),
+            Momentum::None => (Claim::nothing(), Claim::nothing()),
+            Momentum::Full(span) => (span.claim(first + 2, true), Claim::nothing()),
+            Momentum::Bf16(span) => (span.claim(first + 2, true), Claim::nothing()),
             Momentum::Int8(codes, scales) => {
                 (codes.claim(first + 2, true), scales.claim(first + 3, true))
             }
         };
         let storage = match self.storage {
-            Stored::Nearest | Stored::Stochastic(_) => Claim::NOTHING,
+            Stored::Nearest | Stored::Stochastic(_) => Claim::nothing(),
             Stored::Split16(span) => span.claim(first + 4, true),
             Stored::Split8(span) => span.claim(first + 4, true),
             Stored::Master(span) => span.claim(first + 4, true),
