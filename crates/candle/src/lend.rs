@@ -14,12 +14,23 @@ pub(crate) struct Loan<'a> {
 
 impl<'a> Loan<'a> {
     /// Takes the storages that are behind the doors. `storages` is emptied, and has its memory again afterwards.
-    pub(crate) fn take(doors: &'a [Tensor], storages: &'a mut Vec<CpuStorage>) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The place of a door whose storage is lent already, by a step on another thread.
+    pub(crate) fn take(
+        doors: &'a [Tensor],
+        storages: &'a mut Vec<CpuStorage>,
+    ) -> std::result::Result<Self, Refused> {
         storages.clear();
         storages.reserve(doors.len());
         let loan = Self { doors, storages };
-        for door in doors {
-            loan.storages.push(exchange(door, LENT)?);
+        for (place, door) in doors.iter().enumerate() {
+            match exchange(door, LENT).map_err(Refused::Failed)? {
+                // It is not to be given back: the other step may have done so before.
+                CpuStorage::F4(_) => return Err(Refused::Lent(place)),
+                storage => loan.storages.push(storage),
+            }
         }
         Ok(loan)
     }
@@ -27,6 +38,14 @@ impl<'a> Loan<'a> {
     pub(crate) fn storages(&mut self) -> impl Iterator<Item = &mut CpuStorage> {
         self.storages.iter_mut()
     }
+}
+
+/// Why there is no loan.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The storage of the tensor at this place is lent already.
+    Lent(usize),
+    Failed(candle_core::Error),
 }
 
 impl Drop for Loan<'_> {
@@ -70,4 +89,101 @@ pub(crate) fn door(tensor: &Tensor) -> Result<Option<Tensor>> {
     }
     let first = tensor.detach().flatten_all()?.narrow(0, 0, 1)?;
     first.squeeze(0).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn variables() -> [Var; 3] {
+        let rows = Var::new(&[[1.0_f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+        let double = Var::new(&[5.0_f64], &Device::Cpu).unwrap();
+        let single = Var::new(&[6.0_f32; 100], &Device::Cpu).unwrap();
+        [rows, double, single]
+    }
+
+    fn unchanged(variables: &[Var; 3]) {
+        assert_eq!(variables[0].to_vec2::<f32>().unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
+        assert_eq!(variables[1].to_vec1::<f64>().unwrap(), [5.0]);
+        assert_eq!(variables[2].to_vec1::<f32>().unwrap(), [6.0; 100]);
+    }
+
+    #[test]
+    fn what_was_lent_is_given_back() {
+        let variables = variables();
+        let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+        let mut storages = Vec::new();
+        let mut loan = Loan::take(&doors, &mut storages).unwrap();
+        let CpuStorage::F32(values) = loan.storages().next().unwrap() else { panic!() };
+        assert_eq!(values[..], [1.0, 2.0, 3.0, 4.0]);
+        let address = values.as_ptr();
+        drop(loan);
+        unchanged(&variables);
+        // Its own memory, not a copy.
+        let (storage, _) = variables[0].storage_and_layout();
+        let candle_core::Storage::Cpu(CpuStorage::F32(values)) = &*storage else { panic!() };
+        assert_eq!(values.as_ptr(), address);
+    }
+
+    #[test]
+    fn what_was_lent_is_given_back_after_a_panic() {
+        let variables = variables();
+        let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut storages = Vec::new();
+            let _loan = Loan::take(&doors, &mut storages).unwrap();
+            panic!("in the middle of a step");
+        }));
+        assert!(panicked.is_err());
+        unchanged(&variables);
+    }
+
+    /// What another thread would see.
+    #[test]
+    fn a_variable_that_is_lent_has_errors_for_those_who_use_it() {
+        let variables = variables();
+        let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+        let mut storages = Vec::new();
+        let loan = Loan::take(&doors, &mut storages).unwrap();
+        let [rows, _, single] = &variables;
+        let other = Tensor::ones((2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert!(rows.matmul(&other).is_err());
+        assert!(other.matmul(rows).is_err());
+        assert!((rows.as_tensor() + &other).is_err());
+        assert!(rows.exp().is_err());
+        assert!(rows.sum_all().is_err());
+        assert!(rows.t().unwrap().force_contiguous().is_err());
+        assert!(single.to_vec1::<f32>().is_err());
+        drop(loan);
+        unchanged(&variables);
+    }
+
+    /// As two steps on two threads would, in either order of their ends.
+    #[test]
+    fn what_is_lent_is_not_lent_twice() {
+        for first_ends_first in [true, false] {
+            let variables = variables();
+            let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+            let (mut storages, mut others) = (Vec::new(), Vec::new());
+            let first = Loan::take(&doors[1..2], &mut storages).unwrap();
+            let second = Loan::take(&doors, &mut others);
+            let Err(Refused::Lent(1)) = second else { panic!("it is lent twice") };
+            if first_ends_first {
+                drop(first);
+                drop(second);
+            } else {
+                drop(second);
+                drop(first);
+            }
+            unchanged(&variables);
+        }
+    }
+
+    #[test]
+    fn a_variable_without_elements_has_no_door() {
+        let empty = Var::zeros((0, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert!(door(&empty).unwrap().is_none());
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kept::{Extra, Half, Kept, OfType};
-use crate::lend::Loan;
+use crate::lend::{Loan, Refused};
 use crate::optimizer::{RootStep, scaled};
 use crate::variable::{Gradient, Variable};
 use candle_core::backprop::GradStore;
@@ -100,7 +100,8 @@ impl RootStep {
         let (factor, report) = self.look(given, &gradients)?;
         if report.taken {
             self.number(factor, numbers)?;
-            let loan = Loan::take(doors, storages)?;
+            let loan =
+                Loan::take(doors, storages).map_err(|refused| self.refused(given, refused))?;
             let singles = recycle(std::mem::take(&mut scratch.singles));
             let doubles = recycle(std::mem::take(&mut scratch.doubles));
             let pass = Pass { given, gradients: &gradients, numbers, singles, doubles };
@@ -135,6 +136,17 @@ impl RootStep {
             doors.extend(door);
         }
         Ok(())
+    }
+
+    /// What the variables with a gradient could not be lent for.
+    fn refused(&self, given: &[Option<Tensor>], refused: Refused) -> Error {
+        let place = match refused {
+            Refused::Lent(place) => place,
+            Refused::Failed(error) => return error.into(),
+        };
+        let mut lending = self.variables.iter().zip(given).filter(|(_, given)| given.is_some());
+        let name = lending.nth(place).map_or("?", |(variable, _)| &variable.name);
+        Error::variable(name, "is in the step of another thread; allowed: one step at a time")
     }
 
     /// The numbers of this step, for each group.
@@ -201,7 +213,7 @@ impl RootStep {
                 CpuStorage::BF16(values) => singles.push(of.single(values)?),
                 CpuStorage::F16(values) => singles.push(of.single(values)?),
                 CpuStorage::F64(values) => doubles.push(of.double(values)?),
-                _ => return Err(of.lost()),
+                _ => return Err(lost(variable)),
             }
         }
         self.config.executor.step_all(&mut singles)?;
@@ -233,15 +245,14 @@ struct Of<'a> {
 
 impl<'a> Of<'a> {
     fn single<T: Half>(self, values: &'a mut [T]) -> Result<TensorStep<'a, f32>> {
-        let lost = self.lost();
         let Self { variable, kept, gradient, rule, numbers, draws } = self;
         let Kept { momentum: OfType::Single(momentum), extra, begins } = kept else {
-            return Err(lost);
+            return Err(lost(variable));
         };
         let (Some(parameters), Some(pair)) =
             (values.get_mut(variable.range.clone()), &numbers.single)
         else {
-            return Err(lost);
+            return Err(lost(variable));
         };
         let storage = Extra::lend(extra, parameters, rule, begins.1, draws);
         let (step, momentum) = (pair.of(begins.0), momentum.as_mut());
@@ -249,30 +260,29 @@ impl<'a> Of<'a> {
             Gradient::F32(gradient) => TensorStep::new(step, parameters, gradient, momentum),
             Gradient::Bf16(gradient) => TensorStep::new(step, parameters, gradient, momentum),
             Gradient::F16(gradient) => TensorStep::new(step, parameters, gradient, momentum),
-            Gradient::F64(_) => return Err(lost),
+            Gradient::F64(_) => return Err(lost(variable)),
         };
         Ok(tensor.with_storage(storage))
     }
 
     fn double(self, values: &'a mut [f64]) -> Result<TensorStep<'a, f64>> {
-        let lost = self.lost();
         let Self { variable, kept, gradient, numbers, .. } = self;
         let parameters = values.get_mut(variable.range.clone());
         let Kept { momentum: OfType::Double(momentum), begins, .. } = kept else {
-            return Err(lost);
+            return Err(lost(variable));
         };
         let (Some(parameters), Some(pair), Gradient::F64(gradient)) =
             (parameters, &numbers.double, gradient)
         else {
-            return Err(lost);
+            return Err(lost(variable));
         };
         Ok(TensorStep::new(pair.of(begins.0), parameters, gradient, momentum.as_mut()))
     }
+}
 
-    /// Its memory is not what it was when the optimizer was made.
-    fn lost(&self) -> Error {
-        self.variable.error("has other memory than it had; allowed: that of its shape and type")
-    }
+/// The memory of a variable is not what it was when the optimizer was made.
+fn lost(variable: &Variable) -> Error {
+    variable.error("has other memory than it had; allowed: that of its shape and type")
 }
 
 /// The numbers of a step by the rule of a group, for each type that its variables are computed in.
