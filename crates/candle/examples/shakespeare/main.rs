@@ -21,7 +21,9 @@ use rootstep_candle::{Error, Power, RootStep, Rule, Schedule};
 use std::time::Instant;
 
 const TEXT: &str = include_str!("text.txt");
-const BATCH: usize = 16;
+const BATCH: usize = 8;
+/// So many pieces, from all over a text, tell the loss on it.
+const PIECES: usize = 128;
 
 /// How much is computed.
 struct Effort {
@@ -86,9 +88,9 @@ fn loss_of(model: &Transformer, pieces: &[&[u32]]) -> Result<Tensor> {
     loss::cross_entropy(&model.forward(&of(0)?)?, &of(1)?.flatten_all()?)
 }
 
-/// The loss over a whole text, cut into pieces.
+/// The loss over pieces of a text.
 fn evaluate(model: &Transformer, text: &[u32]) -> Result<f64> {
-    let starts = (0..text.len() - CONTEXT).step_by(CONTEXT);
+    let starts = (0..text.len() - CONTEXT).step_by(text.len() / PIECES);
     let pieces: Vec<&[u32]> = starts.map(|start| &text[start..=start + CONTEXT]).collect();
     let mut sum = 0.0;
     for pieces in pieces.chunks(64) {

@@ -115,10 +115,9 @@ fn settings() {
     let before = x.to_vec1::<f32>().unwrap();
     own.set_learning_rate(f64::NAN);
     let error = own.backward_step(&x.sum_all().unwrap()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the learning rate is NaN; allowed: 0 to 3.4028235e38, the largest f32"
-    );
+    // Candle may add a backtrace.
+    let expected = "the learning rate is NaN; allowed: 0 to 3.4028235e38, the largest f32";
+    assert!(error.to_string().starts_with(expected), "{error}");
     assert_eq!((x.to_vec1::<f32>().unwrap(), own.steps()), (before, 1));
 }
 

@@ -56,7 +56,8 @@ fn groups_by_names_and_by_variables() {
 #[test]
 fn a_variable_with_two_names_is_stepped_once() {
     let map = map();
-    map.data().lock().unwrap().insert("head".to_owned(), named(&map, "b"));
+    let tied = named(&map, "b");
+    map.data().lock().unwrap().insert("head".to_owned(), tied);
     // Of a variable that is there twice the gradient is 2.
     let loss = sum(&map);
     let config = Config::new(Rule::sgd(1.0)).with_named_group(Rule::sgd(0.25), ["head"]);
