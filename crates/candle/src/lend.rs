@@ -8,7 +8,7 @@ use std::cell::RefCell;
 /// An operation in place is lent the storage of one tensor at a time, under the lock of the storage. So each one
 /// leaves its storage behind and goes: locks that are held together could wait for each other.
 pub(crate) struct Loan<'a> {
-    doors: &'a [Tensor],
+    doors: &'a [&'a Tensor],
     storages: &'a mut Vec<CpuStorage>,
 }
 
@@ -19,7 +19,7 @@ impl<'a> Loan<'a> {
     ///
     /// The place of a door whose storage is lent already, by a step on another thread.
     pub(crate) fn take(
-        doors: &'a [Tensor],
+        doors: &'a [&'a Tensor],
         storages: &'a mut Vec<CpuStorage>,
     ) -> std::result::Result<Self, Refused> {
         storages.clear();
@@ -114,6 +114,7 @@ mod tests {
     fn what_was_lent_is_given_back() {
         let variables = variables();
         let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+        let doors = doors.each_ref();
         let mut storages = Vec::new();
         let mut loan = Loan::take(&doors, &mut storages).unwrap();
         let CpuStorage::F32(values) = loan.storages().next().unwrap() else { panic!() };
@@ -131,6 +132,7 @@ mod tests {
     fn what_was_lent_is_given_back_after_a_panic() {
         let variables = variables();
         let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+        let doors = doors.each_ref();
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let mut storages = Vec::new();
             let _loan = Loan::take(&doors, &mut storages).unwrap();
@@ -145,6 +147,7 @@ mod tests {
     fn a_variable_that_is_lent_has_errors_for_those_who_use_it() {
         let variables = variables();
         let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+        let doors = doors.each_ref();
         let mut storages = Vec::new();
         let loan = Loan::take(&doors, &mut storages).unwrap();
         let [rows, _, single] = &variables;
@@ -166,6 +169,7 @@ mod tests {
         for first_ends_first in [true, false] {
             let variables = variables();
             let doors = variables.each_ref().map(|variable| door(variable).unwrap().unwrap());
+            let doors = doors.each_ref();
             let (mut storages, mut others) = (Vec::new(), Vec::new());
             let first = Loan::take(&doors[1..2], &mut storages).unwrap();
             let second = Loan::take(&doors, &mut others);

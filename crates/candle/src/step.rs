@@ -1,12 +1,13 @@
 //! A step: what is checked before, the one pass, and what comes after.
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::kept::{Extra, Half, Kept, OfType};
 use crate::lend::{Loan, Refused};
 use crate::optimizer::{RootStep, scaled};
-use crate::variable::{Gradient, Variable};
+use crate::variable::{Gradient, Variable, address};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, Tensor};
+use candle_core::{CpuStorage, Storage, Tensor};
 use half::{bf16, f16};
 use rootstep::optimizer::{NonFinite, Rule, Step, TensorStep};
 use rootstep::{Element, Executor, Float, Inspection};
@@ -30,15 +31,17 @@ pub struct Report {
 /// Memory that is used again in the next step.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// The gradient of each variable, if it takes part.
-    given: Vec<Option<Tensor>>,
-    doors: Vec<Tensor>,
     storages: Vec<CpuStorage>,
     numbers: Vec<Numbers>,
-    /// Empty between steps: only its memory is of use, for the guards of the gradients.
+    /// The others are empty between steps. Only their memory is of use: for the gradient of each variable that has one,
+    given: Vec<usize>,
+    /// the doors of these variables,
+    doors: Vec<usize>,
+    /// the guards of the gradients, with their layouts,
     guards: Vec<[usize; 2]>,
-    /// The same, for gradients as slices.
+    /// the gradients as slices,
     gradients: Vec<[usize; 3]>,
+    /// and the tensors of the pass.
     singles: Vec<TensorStep<'static, f32>>,
     doubles: Vec<TensorStep<'static, f64>>,
 }
@@ -77,9 +80,6 @@ impl RootStep {
     pub fn step_with_report(&mut self, gradients: &GradStore) -> Result<Report> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let report = self.take(gradients, &mut scratch);
-        // The gradients, and the right to the storages, are for this step.
-        scratch.given.clear();
-        scratch.doors.clear();
         self.scratch = scratch;
         let report = report?;
         self.report = Some(report);
@@ -87,59 +87,101 @@ impl RootStep {
     }
 
     fn take(&mut self, store: &GradStore, scratch: &mut Scratch) -> Result<Report> {
-        let Scratch { given, doors, storages, numbers, .. } = scratch;
-        self.collect(store, given, doors)?;
+        let mut given: Vec<Option<&Tensor>> = recycle(std::mem::take(&mut scratch.given));
+        let (copies, shared);
+        copies = self.collect(store, &mut given)?;
+        replace(&mut given, &copies);
         let mut guards = recycle(std::mem::take(&mut scratch.guards));
-        guards.extend(given.iter().flatten().map(Tensor::storage_and_layout));
+        guards.extend(given.iter().flatten().map(|gradient| gradient.storage_and_layout()));
+        shared = self.copy_shared(&given, guards.iter().map(|(storage, _)| &**storage))?;
+        if !shared.is_empty() {
+            replace(&mut given, &shared);
+            guards.clear();
+            guards.extend(given.iter().flatten().map(|gradient| gradient.storage_and_layout()));
+        }
         let mut gradients = recycle(std::mem::take(&mut scratch.gradients));
-        let stepping = self.variables.iter().zip(&*given).filter(|(_, given)| given.is_some());
+        let stepping = self.variables.iter().zip(&given).filter(|(_, given)| given.is_some());
         for ((variable, _), (storage, layout)) in stepping.zip(&guards) {
             let missing = || variable.error("has a gradient without memory; allowed: all elements");
             gradients.push(Gradient::of(storage, layout).ok_or_else(missing)?);
         }
-        let (factor, report) = self.look(given, &gradients)?;
+        let (factor, report) = self.look(&given, &gradients)?;
         if report.taken {
-            self.number(factor, numbers)?;
-            let loan =
-                Loan::take(doors, storages).map_err(|refused| self.refused(given, refused))?;
-            let singles = recycle(std::mem::take(&mut scratch.singles));
-            let doubles = recycle(std::mem::take(&mut scratch.doubles));
-            let pass = Pass { given, gradients: &gradients, numbers, singles, doubles };
-            let taken = if factor > 0.0 {
-                self.pass(pass, loan)
-            } else {
-                self.pass_scaled(pass, loan, factor)
-            };
-            (scratch.singles, scratch.doubles) = taken?;
+            self.step_on(scratch, &given, &gradients, factor)?;
         }
         scratch.gradients = recycle(gradients);
         scratch.guards = recycle(guards);
+        scratch.given = recycle(given);
         Ok(report)
     }
 
-    /// The gradients, and the doors of their variables.
-    fn collect(
+    /// The gradients of the variables that take part, checked. What is given back are copies of those whose elements are
+    /// not in their order in memory, with their places.
+    fn collect<'s>(
         &self,
-        store: &GradStore,
-        given: &mut Vec<Option<Tensor>>,
-        doors: &mut Vec<Tensor>,
-    ) -> Result<()> {
-        given.clear();
-        doors.clear();
-        for variable in &self.variables {
+        store: &'s GradStore,
+        given: &mut Vec<Option<&'s Tensor>>,
+    ) -> Result<Vec<(usize, Tensor)>> {
+        let mut copies = Vec::new();
+        for (place, variable) in self.variables.iter().enumerate() {
             let gradient = store.get_id(variable.id());
-            let gradient = gradient
-                .map(|gradient| variable.gradient(gradient, &self.addresses))
-                .transpose()?;
-            let (gradient, door) = gradient.zip(variable.door.clone()).unzip();
-            given.push(gradient);
-            doors.extend(door);
+            if let Some(gradient) = gradient {
+                variable.check(gradient)?;
+                if !gradient.is_contiguous() {
+                    copies.push((place, gradient.force_contiguous()?));
+                }
+            }
+            given.push(gradient.filter(|_| variable.door.is_some()));
         }
+        Ok(copies)
+    }
+
+    /// Copies of the gradients that lie in the memory of a variable, which is lent while they are read.
+    fn copy_shared<'g>(
+        &self,
+        given: &[Option<&Tensor>],
+        storages: impl Iterator<Item = &'g Storage>,
+    ) -> Result<Vec<(usize, Tensor)>> {
+        let with_gradient = given.iter().enumerate().filter_map(|(i, given)| Some((i, (*given)?)));
+        let mut copies = Vec::new();
+        for ((place, gradient), storage) in with_gradient.zip(storages) {
+            if self.addresses.binary_search(&address(storage)).is_ok() {
+                copies.push((place, gradient.force_contiguous()?));
+            }
+        }
+        Ok(copies)
+    }
+
+    /// A step on variables with these gradients, which were found to be as they must be.
+    fn step_on(
+        &mut self,
+        scratch: &mut Scratch,
+        given: &[Option<&Tensor>],
+        gradients: &[Gradient<'_>],
+        factor: f64,
+    ) -> Result<()> {
+        self.number(factor, &mut scratch.numbers)?;
+        let lending = self.variables.iter().zip(given).filter(|(_, given)| given.is_some());
+        let mut doors: Vec<&Tensor> = recycle(std::mem::take(&mut scratch.doors));
+        doors.extend(lending.filter_map(|(variable, _)| variable.door.as_ref()));
+        let singles = recycle(std::mem::take(&mut scratch.singles));
+        let doubles = recycle(std::mem::take(&mut scratch.doubles));
+        let loan = Loan::take(&doors, &mut scratch.storages)
+            .map_err(|refused| self.refused(given, refused))?;
+        let (variables, config, steps) = (&self.variables, &self.config, self.steps);
+        let (kept, numbers) = (&mut self.kept, &scratch.numbers);
+        let pass =
+            Pass { variables, config, steps, kept, given, gradients, numbers, singles, doubles };
+        let taken = if factor > 0.0 { pass.run(loan) } else { pass.run_scaled(loan, factor) };
+        self.kept.iter_mut().for_each(|kept| kept.end(taken.is_ok()));
+        (scratch.singles, scratch.doubles) = taken?;
+        scratch.doors = recycle(doors);
+        self.steps = self.steps.saturating_add(1);
         Ok(())
     }
 
     /// What the variables with a gradient could not be lent for.
-    fn refused(&self, given: &[Option<Tensor>], refused: Refused) -> Error {
+    fn refused(&self, given: &[Option<&Tensor>], refused: Refused) -> Error {
         let place = match refused {
             Refused::Lent(place) => place,
             Refused::Failed(error) => return error.into(),
@@ -168,11 +210,27 @@ impl RootStep {
     }
 }
 
+/// Puts copies in the place of what they are copies of.
+fn replace<'s>(given: &mut [Option<&'s Tensor>], copies: &'s [(usize, Tensor)]) {
+    for (place, copy) in copies {
+        if given[*place].is_some() {
+            given[*place] = Some(copy);
+        }
+    }
+}
+
 /// What the one pass needs beside the loan.
 struct Pass<'a, 'g> {
-    given: &'a [Option<Tensor>],
+    variables: &'a [Variable],
+    config: &'a Config,
+    /// The steps taken before.
+    steps: u64,
+    /// Of each variable.
+    kept: &'a mut [Kept],
+    given: &'a [Option<&'a Tensor>],
     /// Of those variables that have one.
     gradients: &'a [Gradient<'g>],
+    /// Of each group.
     numbers: &'a [Numbers],
     /// Empty.
     singles: Vec<TensorStep<'static, f32>>,
@@ -182,30 +240,18 @@ struct Pass<'a, 'g> {
 /// The memory of the tensors of a pass, to be used again.
 type Memory = (Vec<TensorStep<'static, f32>>, Vec<TensorStep<'static, f64>>);
 
-impl RootStep {
+impl Pass<'_, '_> {
     /// The one pass. All that can be wrong is found before anything is written.
-    fn pass(&mut self, pass: Pass<'_, '_>, loan: Loan<'_>) -> Result<Memory> {
-        let memory = self.pass_through(pass, loan);
-        for kept in &mut self.kept {
-            kept.end(memory.is_ok());
-        }
-        if memory.is_ok() {
-            self.steps = self.steps.saturating_add(1);
-        }
-        memory
-    }
-
-    fn pass_through(&mut self, pass: Pass<'_, '_>, mut loan: Loan<'_>) -> Result<Memory> {
-        let Pass { given, gradients, numbers, singles, doubles } = pass;
+    fn run(self, mut loan: Loan<'_>) -> Result<Memory> {
         let (mut singles, mut doubles): (Vec<TensorStep<'_, f32>>, Vec<TensorStep<'_, f64>>) =
-            (singles, doubles);
-        let stepping = self.variables.iter().zip(&mut self.kept).zip(given).enumerate();
+            (self.singles, self.doubles);
+        let stepping = self.variables.iter().zip(self.kept).zip(self.given).enumerate();
         let stepping = stepping.filter(|(_, (_, given))| given.is_some());
-        let lent = loan.storages().zip(gradients);
+        let lent = loan.storages().zip(self.gradients);
         for ((tensor, ((variable, kept), _)), (storage, gradient)) in stepping.zip(lent) {
             let rule = &self.config.groups[variable.group].rule;
             kept.begin(rule, variable.len());
-            let numbers = &numbers[variable.group];
+            let numbers = &self.numbers[variable.group];
             let draws = (self.steps, tensor);
             let of = Of { variable, kept, gradient: *gradient, rule, numbers, draws };
             match storage {
@@ -223,12 +269,14 @@ impl RootStep {
 
     /// The pass with a factor that no step takes: NaN, of a norm that is NaN, or 0, of an infinite one. The gradients
     /// are multiplied by it before.
-    fn pass_scaled(&mut self, pass: Pass<'_, '_>, loan: Loan<'_>, factor: f64) -> Result<Memory> {
+    fn run_scaled(self, loan: Loan<'_>, factor: f64) -> Result<Memory> {
         let scaled: Vec<Scaled> =
-            pass.gradients.iter().map(|gradient| Scaled::of(*gradient, factor)).collect();
+            self.gradients.iter().map(|gradient| Scaled::of(*gradient, factor)).collect();
         let gradients: Vec<Gradient<'_>> = scaled.iter().map(Scaled::lend).collect();
-        let Pass { given, numbers, singles, doubles, .. } = pass;
-        self.pass(Pass { given, gradients: &gradients, numbers, singles, doubles }, loan)
+        let Self { variables, config, steps, kept, given, numbers, singles, doubles, .. } = self;
+        let gradients = &gradients;
+        Pass { variables, config, steps, kept, given, gradients, numbers, singles, doubles }
+            .run(loan)
     }
 }
 
@@ -346,7 +394,7 @@ impl Scaled {
 
 impl RootStep {
     /// Looks at the gradients if that is asked for: what they are multiplied by in all, and what was found.
-    fn look(&self, given: &[Option<Tensor>], gradients: &[Gradient<'_>]) -> Result<(f64, Report)> {
+    fn look(&self, given: &[Option<&Tensor>], gradients: &[Gradient<'_>]) -> Result<(f64, Report)> {
         let scale = self.config.gradient_scale;
         let mut report = Report { taken: true, inspection: None, clip_factor: 1.0 };
         if !self.config.inspects() {

@@ -42,12 +42,19 @@ impl Kind {
     }
 }
 
+/// Shapes of so many dimensions or less are kept beside what a step reads.
+const MOST_DIMS: usize = 4;
+
 /// A variable of the model.
 #[derive(Debug)]
 pub(crate) struct Variable {
     /// Its first name, or its place among the variables if it has none.
     pub(crate) name: String,
     pub(crate) var: Var,
+    /// That of the variable, which is not looked at in a step: each look is at memory that nobody has read lately.
+    id: TensorId,
+    /// The shape, if it has few dimensions.
+    dims: Option<(usize, [usize; MOST_DIMS])>,
     pub(crate) kind: Kind,
     /// The index of its rule.
     pub(crate) group: usize,
@@ -71,17 +78,24 @@ impl Variable {
             let problem = format!("is of {}; allowed: {KINDS}", var.dtype().as_str());
             return Err(Error::variable(&name, problem));
         };
-        let address = address(&var);
+        let address = address(&var.storage_and_layout().0);
         let Some((start, end)) = var.layout().contiguous_offsets() else {
             let problem = "has strides; allowed: its elements in their order in memory";
             return Err(Error::variable(&name, problem));
         };
-        let door = door(&var)?;
-        Ok(Self { name, var, kind, group, range: start..end, door, address })
+        let (id, door, dims) = (var.id(), door(&var)?, few_dims(var.dims()));
+        Ok(Self { name, var, id, dims, kind, group, range: start..end, door, address })
     }
 
-    pub(crate) fn id(&self) -> TensorId {
-        self.var.id()
+    pub(crate) const fn id(&self) -> TensorId {
+        self.id
+    }
+
+    fn has_dims(&self, dims: &[usize]) -> bool {
+        match &self.dims {
+            Some((rank, own)) => own[..*rank] == *dims,
+            None => self.var.dims() == dims,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -92,14 +106,15 @@ impl Variable {
         Error::variable(&self.name, problem)
     }
 
-    /// A gradient of this variable with its elements in their order in memory: copied if they are not, or if it lies
-    /// in the memory of a variable, which is lent while it is read.
+    /// Checks a gradient.
     ///
     /// # Errors
     ///
     /// [`Error::Variable`] if it is none of this variable.
-    pub(crate) fn gradient(&self, gradient: &Tensor, variables: &[usize]) -> Result<Tensor> {
-        if let Some(problem) = other_device(&gradient.device().location()) {
+    pub(crate) fn check(&self, gradient: &Tensor) -> Result<()> {
+        if !gradient.device().is_cpu()
+            && let Some(problem) = other_device(&gradient.device().location())
+        {
             return Err(self.error(format!("has a gradient that {problem}")));
         }
         let kind = Kind::of(gradient.dtype());
@@ -109,20 +124,23 @@ impl Variable {
             let problem = format!("of {own} has a gradient of {given}; allowed: {allowed}");
             return Err(self.error(problem));
         }
-        if gradient.dims() != self.var.dims() {
+        if !self.has_dims(gradient.dims()) {
             let (given, own) = (gradient.dims(), self.var.dims());
             return Err(self.error(format!("has a gradient of shape {given:?}; allowed: {own:?}")));
         }
-        if !gradient.is_contiguous() || variables.binary_search(&address(gradient)).is_ok() {
-            return Ok(gradient.force_contiguous()?);
-        }
-        Ok(gradient.clone())
+        Ok(())
     }
 }
 
+fn few_dims(dims: &[usize]) -> Option<(usize, [usize; MOST_DIMS])> {
+    let mut few = [0; MOST_DIMS];
+    few.get_mut(..dims.len())?.copy_from_slice(dims);
+    Some((dims.len(), few))
+}
+
 /// Where the storage of a tensor is.
-fn address(tensor: &Tensor) -> usize {
-    std::ptr::from_ref::<Storage>(&tensor.storage_and_layout().0).addr()
+pub(crate) fn address(storage: &Storage) -> usize {
+    std::ptr::from_ref(storage).addr()
 }
 
 /// What is wrong with the place of a tensor, if anything is.
