@@ -66,9 +66,9 @@ impl Text {
         alphabet.dedup();
         let numbers = (0_u32..).zip(&alphabet).map(|(number, &character)| (character, number));
         let numbers: std::collections::HashMap<char, u32> = numbers.collect();
-        let text: Vec<u32> = TEXT.chars().map(|character| numbers[&character]).collect();
+        let all: Vec<u32> = TEXT.chars().map(|character| numbers[&character]).collect();
         let part = |wanted: std::ops::Range<usize>| {
-            let pieces = text.chunks(2048).enumerate();
+            let pieces = all.chunks(2048).enumerate();
             pieces
                 .filter(move |(i, _)| wanted.contains(&(i % 10)))
                 .flat_map(|(_, piece)| piece.to_vec())

@@ -38,7 +38,7 @@ fn views_are_read_in_the_order_of_their_elements() {
         let copy = view.force_contiguous().unwrap();
         let trained = |gradient: &Tensor| {
             let var = Var::ones(view.shape(), view.dtype(), &Device::Cpu).unwrap();
-            let mut own = optimizer(&[var.clone()], rule);
+            let mut own = optimizer(std::slice::from_ref(&var), rule);
             for _ in 0..3 {
                 own.step_with_report(&store([(&var, gradient.clone())])).unwrap();
             }
@@ -144,7 +144,7 @@ fn gradients_that_are_not_finite_propagate() {
                 (config, bare) = (config.with_clip_norm(limit), bare.with_clip_norm(limit));
             }
             let (gradient, mut slice) = ([1.0, value, 0.0], [[1.0, 2.0, 3.0]]);
-            optimizer(&[x.clone()], config)
+            optimizer(std::slice::from_ref(&x), config)
                 .step_with_report(&store([(&x, tensor(&gradient))]))
                 .unwrap();
             bare.build().unwrap().step(&mut slice, &[gradient]).unwrap();
