@@ -1,0 +1,8 @@
+//! The tests, as one program.
+
+mod bits;
+mod errors;
+mod gradients;
+mod model;
+mod saved;
+mod support;
