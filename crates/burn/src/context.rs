@@ -15,10 +15,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn of<const D: usize>(parameter: &Tensor<D>) -> Self {
+        let autodiff = parameter.is_autodiff();
         Self {
-            autodiff: parameter.is_autodiff(),
+            autodiff,
             require_grad: parameter.is_require_grad(),
-            distributed: parameter.is_distributed(),
+            // burn panics if it is asked of a tensor outside of autodiff.
+            distributed: autodiff && parameter.is_distributed(),
             checkpointing: parameter.gradient_checkpointing_strategy(),
         }
     }

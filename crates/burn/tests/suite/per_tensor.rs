@@ -1,8 +1,8 @@
 //! burn's own trait.
 
 use crate::support::{
-    LENGTHS, address, assert_same, contents, device, executors, gradient_values, gradients, model,
-    rules, values,
+    LARGE, LENGTHS, address, assert_same, contents, device, executors, gradient_values, gradients,
+    model, rules, values,
 };
 use burn::module::ParamGroup;
 use burn::nn::LinearConfig;
@@ -22,11 +22,15 @@ fn rule_at(rule: &Rule, learning_rate: f64) -> Rule {
 }
 
 fn check<T: Format>() {
+    check_of::<T>(&LENGTHS, &rules());
+}
+
+fn check_of<T: Format>(lengths: &[usize], rules: &[Rule]) {
     for executor in executors() {
-        for rule in rules() {
+        for &rule in rules {
             let optimizer = PerTensor::new(rule).unwrap().with_executor(executor);
             let mut optimizer = ModuleOptimizer::from(optimizer);
-            let mut module = model::<T>(&LENGTHS, 1);
+            let mut module = model::<T>(lengths, 1);
             let mut expected = contents::<T>(&module);
             let momentum = |values: &Vec<T>| Momentum::<T::Compute>::new(&rule, values.len());
             let mut momenta: Vec<_> = expected.iter().map(momentum).collect();
@@ -65,6 +69,11 @@ fn every_level_and_rule_gives_the_bits_of_the_bare_step_in_bf16() {
 #[test]
 fn every_level_and_rule_gives_the_bits_of_the_bare_step_in_f16() {
     check::<f16>();
+}
+
+#[test]
+fn parameters_that_are_split_over_threads_have_the_same_bits() {
+    check_of::<f32>(&[5, LARGE], &[Rule::powerstep(0.02)]);
 }
 
 /// Of f32, whose momentum is kept as it is computed.
@@ -159,8 +168,11 @@ fn it_is_one_of_the_optimizers_of_a_module() {
     let gradients = gradients::<f32>(&module, 4);
     let module = optimizer.step(0.5, module, gradients);
     let after = contents::<f32>(&module);
-    assert!(after[1].iter().zip(&before[1]).all(|(after, before)| (after - before).abs() == 0.5));
-    assert!(after[0].iter().zip(&before[0]).any(|(after, before)| (after - before).abs() != 0.5));
+    let by_sign = |tensor: usize| {
+        let mut pairs = after[tensor].iter().zip(&before[tensor]);
+        pairs.all(|(&after, before)| after == before + 0.5 || after == before - 0.5)
+    };
+    assert!(by_sign(1) && !by_sign(0));
 }
 
 /// Its result is a parameter as burn's own optimizers leave it.

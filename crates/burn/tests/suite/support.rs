@@ -8,8 +8,11 @@ use rootstep::optimizer::{MomentumFormat, Power, PowerOf, Rule};
 use rootstep::{Executor, Level};
 use rootstep_burn::Format;
 
-/// Below, at and above the lengths of registers, blocks of int8 and chunks, and one that is split over threads.
-pub const LENGTHS: [usize; 12] = [1, 2, 7, 16, 31, 64, 127, 128, 129, 1000, 4099, 300_001];
+/// Below, at and above the lengths of registers, blocks of int8 and chunks.
+pub const LENGTHS: [usize; 12] = [1, 2, 7, 16, 31, 64, 127, 128, 129, 1000, 4099, 20_011];
+
+/// Of f32, more than 4 MiB: split over threads.
+pub const LARGE: usize = 1_100_003;
 
 #[derive(Module, Debug)]
 pub struct Model {
