@@ -18,7 +18,7 @@
 //! let mut model = LinearConfig::new(2, 1).init(&device);
 //! let mut optimizer = WholeModule::new(Optimizer::<f32>::builder(Rule::powerstep(0.01)), &model)?;
 //! for _ in 0..3 {
-//!     let loss = model.forward(Tensor::from_data([[1.0, -2.0]], &device)).square().mean();
+//!     let loss = model.forward(Tensor::<2>::from_data([[1.0, -2.0]], &device)).square().mean();
 //!     let gradients = GradientsParams::from_grads(loss.backward(), &model);
 //!     (model, _) = optimizer.step(model, gradients)?;
 //! }

@@ -43,7 +43,7 @@ use rootstep::optimizer::{Momentum, Rule, Step, Storage};
 /// let device = Device::flex().autodiff();
 /// let mut model = LinearConfig::new(2, 1).init(&device);
 /// let mut optimizer: ModuleOptimizer = PerTensor::new(Rule::powerstep(0.01))?.into();
-/// let loss = model.forward(Tensor::from_data([[1.0, -1.0]], &device)).mean();
+/// let loss = model.forward(Tensor::<2>::from_data([[1.0, -1.0]], &device)).mean();
 /// let gradients = GradientsParams::from_grads(loss.backward(), &model);
 /// model = optimizer.step(0.01, model, gradients);
 /// # Ok(())

@@ -32,7 +32,7 @@ use std::fmt::Display;
 /// let device = Device::flex().autodiff();
 /// let model = LinearConfig::new(2, 1).init(&device);
 /// let mut optimizer = PerTensor::new(Rule::powerstep(0.01))?.init();
-/// let loss = model.forward(Tensor::from_data([[1.0, -1.0]], &device)).mean();
+/// let loss = model.forward(Tensor::<2>::from_data([[1.0, -1.0]], &device)).mean();
 /// let gradients = GradientsParams::from_grads(loss.backward(), &model);
 /// optimizer.step(0.01, model, gradients);
 ///

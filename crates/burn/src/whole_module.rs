@@ -40,7 +40,7 @@ use std::vec;
 /// let mut model = LinearConfig::new(2, 1).init(&device);
 /// let builder = Optimizer::<f32>::builder(Rule::powerstep(0.01)).with_clip_norm(1.0);
 /// let mut optimizer = WholeModule::new(builder, &model)?;
-/// let loss = model.forward(Tensor::from_data([[3.0, -4.0]], &device)).mean();
+/// let loss = model.forward(Tensor::<2>::from_data([[3.0, -4.0]], &device)).mean();
 /// let gradients = GradientsParams::from_grads(loss.backward(), &model);
 /// let report;
 /// (model, report) = optimizer.step(model, gradients)?;
