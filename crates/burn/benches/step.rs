@@ -1,7 +1,7 @@
 //! How long a step takes beside the bare step on slices, and burn's own SGD beside its trait.
 //!
 //! ```sh
-//! cargo bench -p rootstep-burn
+//! cargo bench    # in crates/burn
 //! ```
 //!
 //! All ways take turns, and each ratio is the median over the rounds of two times that were taken one after the other.

@@ -1,8 +1,8 @@
 //! A small convolutional network on handwritten digits: which optimizer, and at which learning rate?
 //!
 //! ```sh
-//! cargo run --release -p rootstep-burn --example digits             # about two minutes on two cores
-//! cargo run --release -p rootstep-burn --example digits -- --quick  # some seconds
+//! cargo run --release --example digits             # in crates/burn: about two minutes on two cores
+//! cargo run --release --example digits -- --quick  # some seconds
 //! ```
 //!
 //! Each contender trains at each rate of one grid, from several seeds. Its best rate is chosen on validation images;
