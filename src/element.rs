@@ -8,8 +8,8 @@ use crate::float::Float;
 use crate::format::Stored;
 use crate::inspection::Inspection;
 use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
-use crate::step::{Gradient, MomentumMut, Parameters, Step, StorageMut, TensorStep};
-use crate::sums::{Sum, SumOrder, Term};
+use crate::step::{Gradient, MomentumMut, Parameters, Step, StorageMut, Sum, TensorStep, Term};
+use crate::sum_order::SumOrder;
 use std::fmt::{Debug, Display};
 
 /// A type of elements in memory that the operations work on: `f32`, `f64`, and with the feature `half`
@@ -140,6 +140,14 @@ impl<'a, C: Float> TensorStep<'a, C> {
         let gradient = Gradient::Sum(Sum::new(order, terms, parameters.len()));
         let parameters = T::parameters(parameters);
         Self { step, parameters, gradient, momentum, storage: StorageMut::Nearest }
+    }
+}
+
+impl<'a, C: Float> Term<'a, C> {
+    /// The term in this slice.
+    #[must_use]
+    pub fn new<G: Element<Compute = C>>(values: &'a [G]) -> Self {
+        Self(G::gradient(values))
     }
 }
 

@@ -10,8 +10,7 @@ use crate::kernels::{
 use crate::level::Level;
 use crate::parallel;
 use crate::simd::{seems_default, untrapped};
-use crate::step::{Gradient, INT8_BLOCK, MomentumMut, TensorStep};
-use crate::sums::Sum;
+use crate::step::{Gradient, INT8_BLOCK, MomentumMut, Sum, TensorStep};
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///

@@ -127,6 +127,7 @@ pub mod reference;
 mod setting;
 mod slices;
 mod step;
+mod sum_order;
 pub mod sums;
 
 pub use element::Element;

@@ -5,8 +5,8 @@ use crate::element::{Checked, Element};
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::inspection::Inspection;
-use crate::step::{MomentumMut, Step, TensorStep};
-use crate::sums::{Sum, SumOrder, Term};
+use crate::step::{MomentumMut, Step, Sum, TensorStep, Term};
+use crate::sum_order::SumOrder;
 use std::slice::from_mut;
 
 impl Executor {

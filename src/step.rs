@@ -2,7 +2,7 @@
 
 use crate::draws::Draws;
 use crate::float::Float;
-use crate::sums::Sum;
+use crate::sum_order::SumOrder;
 use std::fmt;
 
 /// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
@@ -354,6 +354,64 @@ impl<C> Gradient<'_, C> {
     }
 }
 
+/// A term of a sum: a gradient, or a sum of some. In any type that is computed in `C`; it is read exactly.
+#[derive(Clone, Copy)]
+pub struct Term<'a, C>(pub(crate) Gradient<'a, C>);
+
+impl<C> Term<'_, C> {
+    /// How many elements it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Some elements of a sum.
+#[derive(Clone, Copy)]
+pub struct Sum<'a, C> {
+    pub(crate) order: &'a SumOrder,
+    pub(crate) terms: &'a [Term<'a, C>],
+    /// The first of these elements, in each term.
+    pub(crate) start: usize,
+    pub(crate) elements: usize,
+}
+
+impl<'a, C> Sum<'a, C> {
+    pub(crate) const fn new(
+        order: &'a SumOrder,
+        terms: &'a [Term<'a, C>],
+        elements: usize,
+    ) -> Self {
+        Self { order, terms, start: 0, elements }
+    }
+
+    /// Takes the first `length` elements away.
+    pub(crate) const fn split_off(&mut self, length: usize) -> Self {
+        let front = Self { elements: length, ..*self };
+        self.start += length;
+        self.elements -= length;
+        front
+    }
+
+    /// What is wrong with the terms, if anything is.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let (given, allowed) = (self.terms.len(), self.order.terms());
+        if given != allowed {
+            return Some(format!("there are {given} terms; allowed: {allowed}, as the order has"));
+        }
+        let elements = self.elements;
+        let (i, term) = self.terms.iter().enumerate().find(|(_, term)| term.0.len() != elements)?;
+        let given = term.0.len();
+        Some(format!("term {i} has {given} elements; allowed: {elements}"))
+    }
+}
+
 /// A step on one tensor of a model, all in memory of the caller's: what
 /// [`Executor::step_all`](crate::Executor::step_all) takes.
 pub struct TensorStep<'a, C> {
@@ -437,6 +495,21 @@ impl<C: fmt::Debug> fmt::Debug for Gradient<'_, C> {
             Self::F16(bits) => f.debug_tuple("F16").field(&Head(bits)).finish(),
             Self::Sum(sum) => sum.fmt(f),
         }
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for Term<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for Sum<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { order, terms, start, elements } = self;
+        let mut text = f.debug_struct("Sum");
+        text.field("order", order).field("terms", terms).field("start", start);
+        text.field("elements", elements).finish()
     }
 }
 

@@ -7,8 +7,8 @@ use super::stored::Aligned;
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
 use crate::format::{Format, Number};
 use crate::simd::{Kernel, Simd};
-use crate::step::{Gradient, INT8_BLOCK};
-use crate::sums::{MOST_WAITING, Sum};
+use crate::step::{Gradient, INT8_BLOCK, Sum};
+use crate::sum_order::MOST_WAITING;
 use std::iter;
 
 /// The elements of a piece: whole blocks of momentum in int8, and few enough that some pieces fit in L1.

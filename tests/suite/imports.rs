@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom to the top. Each may import those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 20] = [
     "error",
     "float",
     "exact",
     "inspection",
     "draws",
+    "sum_order",
     "step",
     "setting",
     "simd",
@@ -21,6 +22,7 @@ const ORDER: [&str; 18] = [
     "executor",
     "element",
     "reference",
+    "sums",
     "slices",
     "optimizer",
     "lib",
