@@ -1,7 +1,7 @@
 //! A small convolutional network on handwritten digits: which optimizer, and at which learning rate?
 //!
 //! ```sh
-//! cargo run --release -p rootstep-burn --example digits             # about two minutes on two cores
+//! cargo run --release -p rootstep-burn --example digits
 //! cargo run --release -p rootstep-burn --example digits -- --quick  # some seconds
 //! ```
 //!
