@@ -1,7 +1,7 @@
 //! A small convolutional network on handwritten digits: which optimizer, and at which learning rate?
 //!
 //! ```sh
-//! cargo run --release --example digits             # in crates/burn: about two minutes on two cores
+//! cargo run --release --example digits             # in crates/burn
 //! cargo run --release --example digits -- --quick  # some seconds
 //! ```
 //!
