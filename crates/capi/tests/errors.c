@@ -206,6 +206,11 @@ static void tensors(void) {
        REFUSED(rootstep_step(NULL, &tensor), NULL_POINTER, "`momentum` of tensor 0"));
   STEP(tensor.momentum_format = ROOTSTEP_MOMENTUM_FORMAT_FULL; tensor.momentum = a;
        REFUSED(rootstep_step(NULL, &tensor), OVERLAP, "`parameters` of tensor 0 overlaps with `momentum`"));
+  STEP(tensor.momentum_format = ROOTSTEP_MOMENTUM_FORMAT_BF16; tensor.momentum = b;
+       REFUSED(rootstep_step(NULL, &tensor), OVERLAP, "`gradient` of tensor 0 overlaps with `momentum`"));
+  STEP(tensor.momentum_format = ROOTSTEP_MOMENTUM_FORMAT_INT8; tensor.momentum = a;
+       tensor.momentum_scales_length = scales; tensor.momentum_scales = c;
+       REFUSED(rootstep_step(NULL, &tensor), OVERLAP, "`parameters` of tensor 0 overlaps with `momentum`"));
   STEP(tensor.momentum_format = ROOTSTEP_MOMENTUM_FORMAT_BF16; tensor.momentum = (char *)c + 1;
        REFUSED(rootstep_step(NULL, &tensor), MISALIGNED, "`momentum` of tensor 0"));
   STEP(tensor.momentum_format = ROOTSTEP_MOMENTUM_FORMAT_INT8; tensor.momentum = c;
