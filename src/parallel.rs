@@ -292,8 +292,8 @@ mod tests_of_rayon {
     use std::panic::{AssertUnwindSafe, resume_unwind};
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
     use std::time::{Duration, Instant};
-    use std::{iter, thread};
 
     /// A part of one chunk that ends when `parts` of its kind have begun: they need as many threads.
     struct Meeting<'a> {

@@ -132,6 +132,10 @@ impl SumOrder {
 mod tests {
     use super::*;
 
+    fn alone(node: Range<usize>) -> [Range<usize>; 1] {
+        [node]
+    }
+
     /// The nodes of every range are those of the tree: none is part of a larger one of the range, and all orders that
     /// machines can have are orders.
     #[test]
@@ -149,10 +153,10 @@ mod tests {
                     assert_eq!(usize::from(order.completed.iter().sum::<u8>()), held.len() - 1);
                 }
             }
-            assert_eq!(nodes(count, 0..count).unwrap(), [0..count]);
+            assert_eq!(nodes(count, 0..count).unwrap(), alone(0..count));
         }
         assert_eq!(nodes(13, 1..12).unwrap(), [1..2, 2..4, 4..8, 8..12]);
-        assert_eq!(nodes(13, 8..13).unwrap(), [8..13]);
+        assert_eq!(nodes(13, 8..13).unwrap(), alone(8..13));
     }
 
     #[test]
@@ -187,7 +191,7 @@ mod tests {
             "node 1 of the sum is 4..7; allowed: a node of the tree that begins with 4"
         );
         assert_eq!(
-            message(SumOrder::of_nodes(8, &[0..4])),
+            message(SumOrder::of_nodes(8, &alone(0..4))),
             "node 1 of the sum is missing; allowed: a node of the tree that begins with 4"
         );
         assert_eq!(

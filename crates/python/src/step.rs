@@ -457,15 +457,6 @@ impl<'t> Gradient<'t> {
         }
     }
 
-    const fn len(&self) -> usize {
-        match self {
-            Self::F32(values) => values.len(),
-            Self::F64(values) => values.len(),
-            Self::Bf16(values) => values.len(),
-            Self::F16(values) => values.len(),
-        }
-    }
-
     /// An element, for a message.
     pub fn show(&self, index: usize) -> String {
         match self {
