@@ -396,6 +396,7 @@ impl<C> StepPart<'_, C> {
     }
 
     /// Takes the first `length` elements away: whole blocks, or all.
+    #[inline(always)] // Sums are added up, and split, within a kernel.
     pub(super) fn split_off(&mut self, length: usize) -> Self
     where
         C: Number,
@@ -413,6 +414,7 @@ impl<C> StepPart<'_, C> {
 }
 
 /// Takes the first `length` parameters away.
+#[inline(always)]
 fn split_off_parameters<'a, C>(
     parameters: &mut Parameters<'a, C>,
     length: usize,
@@ -425,7 +427,9 @@ fn split_off_parameters<'a, C>(
 }
 
 /// Takes the gradient of the first `length` elements away.
+#[inline(always)]
 fn split_off_gradient<'a, C>(gradient: &mut Gradient<'a, C>, length: usize) -> Gradient<'a, C> {
+    #[inline(always)]
     fn front<'a, E>(slice: &mut &'a [E], length: usize) -> &'a [E] {
         let (front, rest) = slice.split_at(length);
         *slice = rest;
@@ -440,6 +444,7 @@ fn split_off_gradient<'a, C>(gradient: &mut Gradient<'a, C>, length: usize) -> G
 }
 
 /// Takes what is stored beside the first `length` parameters away.
+#[inline(always)]
 fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> StorageMut<'a> {
     match storage {
         StorageMut::Nearest => StorageMut::Nearest,
@@ -455,6 +460,7 @@ fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> Storage
 }
 
 /// Takes the momentum of the first `length` elements away: whole blocks, or all.
+#[inline(always)]
 fn split_off_momentum<'a, C>(
     momentum: &mut MomentumMut<'a, C>,
     length: usize,

@@ -6,6 +6,7 @@ use super::step::{StepPart, Stepped};
 use super::stored::Aligned;
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
 use crate::format::{Format, Number};
+use crate::level::Level;
 use crate::simd::{Kernel, Simd};
 use crate::step::{Gradient, INT8_BLOCK, Sum};
 use crate::sum_order::MOST_WAITING;
@@ -57,24 +58,41 @@ impl<C: Stepped> Waiting<C> {
         let mut waiting = 0;
         for (term, &completed) in sum.terms.iter().zip(sum.order.completed()) {
             let term = term.0.part(sum.start, sum.elements);
-            if completed == 0 {
-                C::update(isa, Begin, &mut self.0[waiting].0[..sum.elements], term);
-                waiting += 1;
-                continue;
-            }
-            C::update(isa, Add, &mut self.0[waiting - 1].0[..sum.elements], term);
+            let begin = completed == 0;
+            waiting += usize::from(begin);
+            let last = &mut self.0[waiting - 1].0[..sum.elements];
+            isa.run(Take { begin, sum: last, term });
             for _ in 1..completed {
                 waiting -= 1;
                 let (before, last) = self.0.split_at_mut(waiting);
-                let last = Gradient::Full(&last[0].0[..sum.elements]);
-                C::update(isa, Add, &mut before[waiting - 1].0[..sum.elements], last);
+                let term = Gradient::Full(&last[0].0[..sum.elements]);
+                let sum = &mut before[waiting - 1].0[..sum.elements];
+                isa.run(Take { begin: false, sum, term });
             }
         }
         &self.0[0].0[..sum.elements]
     }
 }
 
-/// An update that is a call, from a slice in a format.
+/// What a sum begins with, or what is added to it, in any format: a call of its own.
+struct Take<'a, C> {
+    begin: bool,
+    sum: &'a mut [C],
+    term: Gradient<'a, C>,
+}
+
+impl<C: Stepped> Kernel for Take<'_, C> {
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        if self.begin {
+            C::update(isa, Begin, self.sum, self.term);
+        } else {
+            C::update(isa, Add, self.sum, self.term);
+        }
+    }
+}
+
+/// An update from a slice in a format.
 #[inline(always)]
 pub(super) fn update<S, C, M, O>(isa: S, operation: O, output: &mut [C], input: Values<'_, C, M>)
 where
@@ -85,7 +103,7 @@ where
 {
     let states: [ValuesMut<'static, C, C>; 0] = [];
     let (output, working_set) = (ValuesMut::<C, C>(output), WorkingSet::Near);
-    isa.run(Update { operation, output, states, inputs: [input], working_set });
+    Update { operation, output, states, inputs: [input], working_set }.call(isa);
 }
 
 /// Some elements of a sum, and where it goes.
@@ -115,6 +133,11 @@ impl<C: Stepped> Part for SumPart<'_, C> {
     fn bytes(&self) -> usize {
         size_of_val(self.out)
     }
+
+    /// Each enters the instruction set by itself: that takes no time beside what a chunk does.
+    fn run_all(level: Level, parts: impl Iterator<Item = Self>) {
+        parts.for_each(|part| level.run(part));
+    }
 }
 
 impl<C: Stepped> Kernel for SumPart<'_, C> {
@@ -122,8 +145,8 @@ impl<C: Stepped> Kernel for SumPart<'_, C> {
     fn call<S: Simd>(mut self, isa: S) {
         let waiting = &mut Waiting::new();
         while let Some(piece) = self.split_off(PIECE) {
-            let sum = waiting.add_up(isa, piece.sum);
-            C::update(isa, Begin, piece.out, Gradient::Full(sum));
+            let term = Gradient::Full(waiting.add_up(isa, piece.sum));
+            isa.run(Take { begin: true, sum: piece.out, term });
         }
     }
 }
