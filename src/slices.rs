@@ -199,8 +199,8 @@ impl Executor {
     /// ```
     /// use rootstep::sums::{SumOrder, Term};
     ///
-    /// let (a, b, c) = ([1.0_f32, 2.0], [0.5, 0.25], [10.0, 20.0]);
-    /// let mut sum = [0.0; 2];
+    /// let (a, b, c) = ([1.0_f32, 2.0], [0.5_f32, 0.25], [10.0_f32, 20.0]);
+    /// let mut sum = [0.0_f32; 2];
     /// let order = SumOrder::of_terms(3).unwrap();
     /// let terms = [Term::new(&a), Term::new(&b), Term::new(&c)];
     /// rootstep::Executor::default().sum_all(&order, &terms, &mut sum).unwrap();

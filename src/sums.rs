@@ -18,7 +18,7 @@
 //! for machine in [0..3, 3..5] {
 //!     for node in nodes(5, machine)? {
 //!         let terms: Vec<_> = gradients[node.clone()].iter().map(|g| Term::new(g)).collect();
-//!         let mut sum = vec![0.0; 300];
+//!         let mut sum = vec![0.0_f32; 300];
 //!         Executor::default().sum_all(&SumOrder::of_terms(node.len())?, &terms, &mut sum)?;
 //!         held.push(node);
 //!         partial.push(sum);
