@@ -31,6 +31,32 @@ impl Inspection {
         self.nan == 0 && self.infinite == 0
     }
 
+    /// What there is in all gradients of a model, from what was found in those of each of their types: the tensors are
+    /// numbered in the model. The norm of several types is √(a² + b²) of theirs, one after the other, with the
+    /// same bits on every platform; that of one type is its own.
+    ///
+    /// ```
+    /// use rootstep::{Inspection, inspect};
+    ///
+    /// let found = Inspection::of_parts([inspect(&[[3.0_f32]]), inspect(&[[-4.0_f64]])]);
+    /// assert_eq!((found.norm, found.max_magnitude, found.elements), (5.0, 4.0, 2));
+    /// ```
+    #[must_use]
+    pub fn of_parts(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.norm = libm::hypot(all.norm, part.norm);
+            all.count(&part);
+            let first = all.first_non_finite.into_iter().chain(part.first_non_finite);
+            all.first_non_finite = first.min();
+        }
+        // Infinite beside NaN: the norm of all is NaN, as that of one type would be.
+        if all.nan > 0 {
+            all.norm = f64::NAN;
+        }
+        all
+    }
+
     /// The scale that sums of squares are taken at, a power of two: 1 unless squares of elements as
     /// large as the largest would overflow or underflow.
     pub(crate) fn scale(&self) -> f64 {
@@ -45,14 +71,19 @@ impl Inspection {
 
     /// Adds what was found in `block`, which starts at `start` of `tensor`.
     pub(crate) fn add(&mut self, tensor: usize, start: usize, block: &Self) {
-        self.elements += block.elements;
-        self.max_magnitude = self.max_magnitude.max(block.max_magnitude);
-        self.nan += block.nan;
-        self.infinite += block.infinite;
-        self.zero += block.zero;
-        self.subnormal += block.subnormal;
+        self.count(block);
         let first = block.first_non_finite.map(|(_, index)| (tensor, start + index));
         self.first_non_finite = self.first_non_finite.or(first);
+    }
+
+    /// Adds all but the norm and the place.
+    fn count(&mut self, part: &Self) {
+        self.elements += part.elements;
+        self.max_magnitude = self.max_magnitude.max(part.max_magnitude);
+        self.nan += part.nan;
+        self.infinite += part.infinite;
+        self.zero += part.zero;
+        self.subnormal += part.subnormal;
     }
 }
 
@@ -64,6 +95,37 @@ const fn power_of_two(exponent: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_make_up_the_whole() {
+        let part = |values: &[f64]| crate::inspect(&[values]);
+        let (one, tiny) = (part(&[0.1, 0.2, 0.3]), part(&[1e-200, 0.0]));
+        assert_eq!(Inspection::of_parts([]), Inspection::default());
+        // One part keeps its bits, wherever the others have nothing.
+        for parts in [vec![one], vec![part(&[]), one], vec![one, part(&[])]] {
+            assert_eq!(Inspection::of_parts(parts), one);
+        }
+        let both = Inspection::of_parts([one, tiny]);
+        assert_eq!((both.norm, both.elements, both.zero), (one.norm, 5, 1));
+        // No square of these is a finite number.
+        let huge = 2_f64.powi(600);
+        let parts = [part(&[3.0 * huge]), part(&[4.0 * huge])];
+        assert_eq!(Inspection::of_parts(parts).norm, 5.0 * huge);
+
+        let at =
+            |part: Inspection, tensor| Inspection { first_non_finite: Some((tensor, 1)), ..part };
+        let infinite = at(part(&[1.0, f64::INFINITY]), 7);
+        let nan = at(part(&[1.0, f64::NAN]), 3);
+        for parts in [[infinite, nan], [nan, infinite]] {
+            let found = Inspection::of_parts(parts);
+            assert!(found.norm.is_nan());
+            assert_eq!((found.nan, found.infinite), (1, 1));
+            assert_eq!(
+                (found.max_magnitude, found.first_non_finite),
+                (f64::INFINITY, Some((3, 1)))
+            );
+        }
+    }
 
     /// As the formula of [`crate::reference::inspect`] says.
     #[test]

@@ -444,8 +444,7 @@ impl RootStep {
     }
 }
 
-/// What is found in gradients: those of each type in one pass. The norm of several types is the square root of the
-/// sum of the squares of their norms.
+/// What is found in gradients: those of each type in one pass.
 fn inspect(executor: Executor, gradients: &[Gradient<'_>]) -> Inspection {
     let parts = [
         inspect_type::<f32>(executor, gradients, |gradient| match gradient {
@@ -465,29 +464,7 @@ fn inspect(executor: Executor, gradients: &[Gradient<'_>]) -> Inspection {
             _ => None,
         }),
     ];
-    let all = parts.into_iter().flatten().reduce(together);
-    let mut all = all.unwrap_or_default();
-    // Infinite beside NaN: the norm of all is NaN, as that of one type would be.
-    if all.nan > 0 {
-        all.norm = f64::NAN;
-    }
-    all
-}
-
-fn together(mut all: Inspection, part: Inspection) -> Inspection {
-    // The same on every platform: not by its C library.
-    all.norm = libm::hypot(all.norm, part.norm);
-    all.elements += part.elements;
-    all.max_magnitude = all.max_magnitude.max(part.max_magnitude);
-    all.nan += part.nan;
-    all.infinite += part.infinite;
-    all.zero += part.zero;
-    all.subnormal += part.subnormal;
-    all.first_non_finite = match (all.first_non_finite, part.first_non_finite) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    all
+    Inspection::of_parts(parts.into_iter().flatten())
 }
 
 fn inspect_type<'g, T: Element>(

@@ -130,10 +130,8 @@ const fn numbers(found: &Inspection) -> Found {
     (elements, norm, max_magnitude, nan, infinite, zero, subnormal, first_non_finite)
 }
 
-/// What is found in gradients: those of each type in one pass. The norm of several types is the square root of the
-/// sum of the squares of their norms.
+/// What is found in gradients: those of each type in one pass.
 fn inspect(executor: Executor, gradients: &[Gradient<'_>]) -> Inspection {
-    let mut all = Inspection::default();
     let parts = [
         inspect_type::<f32>(executor, gradients, |gradient| match gradient {
             Gradient::F32(values) => Some(values),
@@ -152,25 +150,7 @@ fn inspect(executor: Executor, gradients: &[Gradient<'_>]) -> Inspection {
             _ => None,
         }),
     ];
-    for part in parts.into_iter().flatten() {
-        // The norm of one type keeps its bits. (That of several has the same on every platform: not by its C library.)
-        all.norm = if all.elements == 0 { part.norm } else { libm::hypot(all.norm, part.norm) };
-        all.elements += part.elements;
-        all.max_magnitude = all.max_magnitude.max(part.max_magnitude);
-        all.nan += part.nan;
-        all.infinite += part.infinite;
-        all.zero += part.zero;
-        all.subnormal += part.subnormal;
-        all.first_non_finite = match (all.first_non_finite, part.first_non_finite) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-    // Infinite beside NaN: the norm of all is NaN, as that of one type would be.
-    if all.nan > 0 {
-        all.norm = f64::NAN;
-    }
-    all
+    Inspection::of_parts(parts.into_iter().flatten())
 }
 
 fn inspect_type<'t, T: Element>(
