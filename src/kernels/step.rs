@@ -264,12 +264,10 @@ impl Stepped for f32 {
             Gradient::Full(g) => update(isa, operation, output, in_f32(g)),
             Gradient::Bf16(g) => update(isa, operation, output, Values::<f32, Bf16>(g)),
             Gradient::F16(g) => update(isa, operation, output, Values::<f32, F16>(g)),
-            Gradient::Sum(_) => unreachable!("{SUMMED}"),
+            Gradient::Sum(_) => unreachable!("no term is a sum"),
         }
     }
 }
-
-const SUMMED: &str = "sums are added up before";
 
 const NO_STATE: [ValuesMut<'static, f32, f32>; 0] = [];
 

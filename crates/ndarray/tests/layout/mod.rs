@@ -1,6 +1,8 @@
 //! Arrays with the same elements and other places in memory.
 
-use ndarray::{ArrayD, ArrayViewD, ArrayViewMutD, Axis, IxDyn, ShapeBuilder as _, Slice};
+use ndarray::{
+    ArrayBase, ArrayD, ArrayViewD, ArrayViewMutD, Axis, IxDyn, RawData, ShapeBuilder as _, Slice,
+};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 use rootstep::{Element, Float as _};
@@ -52,6 +54,20 @@ impl Layout {
         Self::EverySecondRow,
         Self::EveryThird,
     ];
+
+    /// Those elements of a memory that are the array's.
+    fn elements<S: RawData>(self, mut view: ArrayBase<S, IxDyn>) -> ArrayBase<S, IxDyn> {
+        let Some(last) = view.ndim().checked_sub(1).map(Axis) else { return view };
+        match self {
+            Self::RowMajor | Self::ColumnMajor => {}
+            Self::Rotated => return view.permuted_axes(rotated(last.0)),
+            Self::Reversed => (0..=last.0).for_each(|axis| view.invert_axis(Axis(axis))),
+            Self::GapBehindRows => view.slice_axis_inplace(last, Slice::new(0, Some(-3), 1)),
+            Self::EverySecondRow => view.slice_axis_inplace(Axis(0), Slice::new(0, None, 2)),
+            Self::EveryThird => view.slice_axis_inplace(last, Slice::new(0, None, 3)),
+        }
+        view
+    }
 }
 
 /// An array in a layout, with elements of nobody's in its gaps.
@@ -91,31 +107,11 @@ impl<T: Copy + Default + PartialEq> Laid<T> {
     }
 
     pub fn view(&self) -> ArrayViewD<'_, T> {
-        let mut view = self.memory.view();
-        let Some(last) = view.ndim().checked_sub(1).map(Axis) else { return view };
-        match self.layout {
-            Layout::RowMajor | Layout::ColumnMajor => {}
-            Layout::Rotated => return view.permuted_axes(rotated(last.0)),
-            Layout::Reversed => (0..=last.0).for_each(|axis| view.invert_axis(Axis(axis))),
-            Layout::GapBehindRows => view.slice_axis_inplace(last, Slice::new(0, Some(-3), 1)),
-            Layout::EverySecondRow => view.slice_axis_inplace(Axis(0), Slice::new(0, None, 2)),
-            Layout::EveryThird => view.slice_axis_inplace(last, Slice::new(0, None, 3)),
-        }
-        view
+        self.layout.elements(self.memory.view())
     }
 
     pub fn view_mut(&mut self) -> ArrayViewMutD<'_, T> {
-        let mut view = self.memory.view_mut();
-        let Some(last) = view.ndim().checked_sub(1).map(Axis) else { return view };
-        match self.layout {
-            Layout::RowMajor | Layout::ColumnMajor => {}
-            Layout::Rotated => return view.permuted_axes(rotated(last.0)),
-            Layout::Reversed => (0..=last.0).for_each(|axis| view.invert_axis(Axis(axis))),
-            Layout::GapBehindRows => view.slice_axis_inplace(last, Slice::new(0, Some(-3), 1)),
-            Layout::EverySecondRow => view.slice_axis_inplace(Axis(0), Slice::new(0, None, 2)),
-            Layout::EveryThird => view.slice_axis_inplace(last, Slice::new(0, None, 3)),
-        }
-        view
+        self.layout.elements(self.memory.view_mut())
     }
 
     /// The elements in row-major order, if nothing was written to the gaps.
