@@ -8,6 +8,7 @@
 //! `cargo bench --bench ratios -- WORD` runs the claims whose line contains WORD.
 
 mod formats;
+mod sums;
 
 use rootstep::optimizer::{MomentumFormat, Optimizer, Power, PowerOf, Rule};
 use rootstep::{Executor, Level};
@@ -40,6 +41,7 @@ fn main() {
     optimizing(&report);
     lean_momentum(&report);
     formats::stepping(&report);
+    sums::adding_up(&report);
     short_slices(&report);
     whole_models(&report);
     parallel_against_serial::<f32>(&report);

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::executor::Executor;
 use crate::float::Float;
 use crate::format::Stored;
-use crate::inspection::Inspection;
+use crate::inspection::{BlockSums, Inspection};
 use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
 use crate::step::{Gradient, MomentumMut, Parameters, Step, StorageMut, Sum, TensorStep, Term};
 use crate::sum_order::SumOrder;
@@ -128,7 +128,8 @@ impl<'a, C: Float> TensorStep<'a, C> {
 
 impl<'a, C: Float> TensorStep<'a, C> {
     /// As [`new`](Self::new), with the sum of `terms` in this order for a gradient: each element of it is
-    /// [`reference::sum`](crate::reference::sum) of theirs. It is taken in the same pass, and not kept.
+    /// [`reference::sum`](crate::reference::sum) of theirs, or [`reference::sum_in_bf16`](crate::reference::sum_in_bf16)
+    /// if the order is [in bf16](SumOrder::in_bf16). It is taken in the same pass, and not kept.
     #[must_use]
     pub fn of_sum<T: Element<Compute = C>>(
         step: Step<C>,
@@ -188,6 +189,12 @@ pub trait Compiled<C>: Sized {
         learning_rate: C,
     );
     fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection;
+    fn inspect_blocks(
+        _: Checked,
+        executor: Executor,
+        gradients: &[&[Self]],
+        scale: f64,
+    ) -> BlockSums;
     /// As what they are stored.
     fn parameters(parameters: &mut [Self]) -> Parameters<'_, C>;
     fn gradient(gradient: &[Self]) -> Gradient<'_, C>;
@@ -197,8 +204,12 @@ pub trait Compiled<C>: Sized {
         executor: Executor,
         tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error>;
-    fn sum_all(_: Checked, executor: Executor, sum: Sum<'_, C>, out: &mut [C])
-    -> Result<(), Error>;
+    fn sum_all(
+        _: Checked,
+        executor: Executor,
+        sum: Sum<'_, C>,
+        out: Parameters<'_, C>,
+    ) -> Result<(), Error>;
 }
 
 /// A generic implementation would be compiled where it is called. Each entry runs what it calls in the default
@@ -262,6 +273,14 @@ macro_rules! compile {
             fn inspect(_: Checked, executor: Executor, gradients: &[&[Self]]) -> Inspection {
                 executor.in_default_environment(|| executor.inspect_tensors(gradients))
             }
+            fn inspect_blocks(
+                _: Checked,
+                executor: Executor,
+                gradients: &[&[Self]],
+                scale: f64,
+            ) -> BlockSums {
+                executor.in_default_environment(|| executor.inspect_blocks_of(gradients, scale))
+            }
             fn parameters(parameters: &mut [Self]) -> Parameters<'_, $compute> {
                 Parameters::$format(Self::memory_mut(parameters))
             }
@@ -279,7 +298,7 @@ macro_rules! compile {
                 _: Checked,
                 executor: Executor,
                 sum: Sum<'_, $compute>,
-                out: &mut [$compute],
+                out: Parameters<'_, $compute>,
             ) -> Result<(), Error> {
                 $compute::sum_terms(executor, sum, out)
             }
@@ -293,7 +312,11 @@ compile!(half::bf16 as Bf16 in f32, half::f16 as F16 in f32);
 /// Compiled once for all types that are computed in the same one.
 trait StepTensors: Sized {
     fn step_tensors(executor: Executor, tensors: &mut [TensorStep<'_, Self>]) -> Result<(), Error>;
-    fn sum_terms(executor: Executor, sum: Sum<'_, Self>, out: &mut [Self]) -> Result<(), Error>;
+    fn sum_terms(
+        executor: Executor,
+        sum: Sum<'_, Self>,
+        out: Parameters<'_, Self>,
+    ) -> Result<(), Error>;
 }
 
 macro_rules! compile_steps {
@@ -308,7 +331,7 @@ macro_rules! compile_steps {
             fn sum_terms(
                 executor: Executor,
                 sum: Sum<'_, Self>,
-                out: &mut [Self],
+                out: Parameters<'_, Self>,
             ) -> Result<(), Error> {
                 executor.in_default_environment(|| executor.sum_terms(sum, out))
             }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::format::{Number, Stored};
-use crate::inspection::Inspection;
+use crate::inspection::{BlockSums, Inspection};
 use crate::kernels::{
     BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, SliceUpdate,
     StepPart, Stepped, SumPart, WorkingSet,
@@ -10,7 +10,7 @@ use crate::kernels::{
 use crate::level::Level;
 use crate::parallel;
 use crate::simd::{seems_default, untrapped};
-use crate::step::{Gradient, INT8_BLOCK, MomentumMut, Sum, TensorStep};
+use crate::step::{Gradient, INT8_BLOCK, MomentumMut, Parameters, Sum, TensorStep};
 
 /// The operations, at a chosen [`Level`] and on one or several threads.
 ///
@@ -189,28 +189,31 @@ impl Executor {
     }
 
     /// A sum, if its terms are as they must be.
-    pub(crate) fn sum_terms<C: Stepped>(self, sum: Sum<'_, C>, out: &mut [C]) -> Result<(), Error> {
-        if let Some(problem) = sum.problem() {
+    pub(crate) fn sum_terms<C: Stepped>(
+        self,
+        sum: Sum<'_, C>,
+        out: Parameters<'_, C>,
+    ) -> Result<(), Error> {
+        if let Some(problem) = sum.problem_of(&out) {
             return Err(Error::InvalidSum { tensor: None, problem });
         }
-        self.run(size_of_val(out), SumPart { sum, out }.chunks());
+        let part = SumPart { sum, out };
+        self.run(part.bytes(), part.chunks());
         Ok(())
     }
 
     /// The health of gradients.
     pub(crate) fn inspect_tensors<X: Stored>(self, gradients: &[&[X]]) -> Inspection {
-        let (mut inspection, mut squares) = self.inspect_scaled(gradients, 1.0);
-        let scale = inspection.scale();
+        let mut found = self.inspect_blocks_of(gradients, 1.0);
+        let scale = found.inspection.scale();
         if scale != 1.0 {
-            (inspection, squares) = self.inspect_scaled(gradients, scale);
+            found = self.inspect_blocks_of(gradients, scale);
         }
-        inspection.norm = squares.sqrt() / scale;
-        inspection
+        found.inspection.with_norm_of(scale, found.squares)
     }
 
-    /// What there is in `gradients` but the norm, and the sum of the squares of all elements times
-    /// `scale`.
-    fn inspect_scaled<X: Stored>(self, gradients: &[&[X]], scale: f64) -> (Inspection, f64) {
+    /// What there is in `gradients` but the norm, and the sums of the squares of elements times `scale`.
+    pub(crate) fn inspect_blocks_of<X: Stored>(self, gradients: &[&[X]], scale: f64) -> BlockSums {
         let blocks = || {
             gradients.iter().enumerate().flat_map(|(tensor, gradient)| {
                 let blocks = gradient.chunks(BLOCK_ELEMENTS).enumerate();
@@ -227,12 +230,12 @@ impl Executor {
         // The same gradient may be there many times.
         let bytes = gradients.iter().map(|gradient| size_of_val(*gradient));
         self.run(bytes.fold(0, usize::saturating_add), parts);
-        let mut whole = (Inspection::default(), 0.0);
+        let mut inspection = Inspection::default();
         for ((tensor, start, _), block) in blocks().zip(&findings) {
-            whole.0.add(tensor, start, &block.inspection);
-            whole.1 += block.squares;
+            inspection.add(tensor, start, &block.inspection);
         }
-        whole
+        let squares = findings.iter().map(|block| block.squares).collect();
+        BlockSums { inspection, squares }
     }
 
     /// Runs parts that have `bytes` together.

@@ -301,6 +301,39 @@ macro_rules! half_for_f32 {
 }
 half_for_f32!(Bf16, F16, Bf16Pairs);
 
+/// The numbers of bf16, kept as f32.
+pub struct Bf16InF32;
+
+impl Format<f32> for Bf16InF32 {
+    type Memory = f32;
+    type Lanes<S: Simd> = <S::F32 as Vector>::Lanes;
+
+    #[inline(always)]
+    fn number(memory: f32) -> f32 {
+        memory
+    }
+    #[inline(always)]
+    fn load<S: Simd>(isa: S, lanes: &Self::Lanes<S>) -> S::F32 {
+        S::F32::load(isa, lanes)
+    }
+    #[inline(always)]
+    fn store<S: Simd>(isa: S, register: S::F32, lanes: &mut Self::Lanes<S>, _: Option<&Streaming>) {
+        Self::store_row(isa, [register], std::array::from_mut(lanes), None);
+    }
+    #[inline(always)]
+    fn store_row<S: Simd, const N: usize>(
+        isa: S,
+        registers: [S::F32; N],
+        row: &mut [Self::Lanes<S>; N],
+        _: Option<&Streaming>,
+    ) {
+        for (register, lanes) in Bf16::to_round(isa, registers).into_iter().zip(row) {
+            let upper = upper_half_nearest(isa, register).and(word(isa, 0xffff_0000));
+            S::F32::from_words(upper).store(lanes);
+        }
+    }
+}
+
 /// The integers of a register of f32, and what 16 bits for each lane of it are in memory.
 pub type WordsOf<S> = <<S as Simd>::F32 as Single>::Words;
 pub type HalvesOf<S> = <WordsOf<S> as Words>::Halves;

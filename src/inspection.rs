@@ -57,9 +57,18 @@ impl Inspection {
         all
     }
 
+    /// The same with the norm that the sums of squares of all blocks of the model's gradients make, in their order, taken
+    /// at `scale`: that of [`inspect`](crate::inspect). See [`BlockSums`].
+    #[must_use]
+    pub fn with_norm_of(self, scale: f64, squares: impl IntoIterator<Item = f64>) -> Self {
+        let squares = squares.into_iter().fold(0.0, |sum, block| sum + block);
+        Self { norm: squares.sqrt() / scale, ..self }
+    }
+
     /// The scale that sums of squares are taken at, a power of two: 1 unless squares of elements as
     /// large as the largest would overflow or underflow.
-    pub(crate) fn scale(&self) -> f64 {
+    #[must_use]
+    pub fn scale(&self) -> f64 {
         let harmless = power_of_two(-480)..=power_of_two(480);
         if !self.is_finite() || self.max_magnitude == 0.0 || harmless.contains(&self.max_magnitude)
         {
@@ -85,6 +94,40 @@ impl Inspection {
         self.zero += part.zero;
         self.subnormal += part.subnormal;
     }
+}
+
+/// What [`Executor::inspect_blocks`](crate::Executor::inspect_blocks) found in some blocks of a model's gradients: those
+/// of a shard that a machine has. From all shards, in their order, comes what [`inspect`](crate::inspect) finds in the
+/// whole, with the same bits:
+///
+/// ```
+/// use rootstep::sums::SHARD_ELEMENTS;
+/// use rootstep::{Executor, Inspection, inspect};
+///
+/// let gradient: Vec<f32> = (0..100_000_u16).map(|i| f32::from(i % 999) - 500.0).collect();
+/// let (first, second) = gradient.split_at(2 * SHARD_ELEMENTS);
+/// let inspect_shards = |scale| {
+///     [first, second].map(|shard| Executor::default().inspect_blocks(&[shard], scale))
+/// };
+/// let mut shards = inspect_shards(1.0);
+/// let all = Inspection::of_parts(shards.iter().map(|shard| shard.inspection));
+/// let scale = all.scale();
+/// if scale != 1.0 {
+///     shards = inspect_shards(scale); // Squares would overflow, or underflow.
+/// }
+/// let all = all.with_norm_of(scale, shards.into_iter().flat_map(|shard| shard.squares));
+/// assert_eq!(all, inspect(&[&gradient]));
+/// ```
+///
+/// (Here the tensor and the index of what is not finite are those within the shard: whoever has it adds where it starts.)
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct BlockSums {
+    /// All but the norm, which is 0.
+    pub inspection: Inspection,
+    /// The sum of the squares of each block of 32,768 elements, times the square of the scale, in their order: the last
+    /// block of a tensor may be shorter, and one without elements has none.
+    pub squares: Vec<f64>,
 }
 
 /// Of an exponent that a normal number has. (The precision of `powi` is not specified.)

@@ -174,6 +174,28 @@ pub fn sum<T: Float>(values: &[T]) -> T {
     }
 }
 
+/// The same sum with the value of each node of the tree rounded to the nearest [`bf16`], each of `values` first.
+///
+/// ```
+/// use rootstep::reference::{bf16, from_bf16, sum_in_bf16};
+///
+/// let nearest = |x| from_bf16(bf16(x));
+/// let expected = nearest(nearest(nearest(0.1) + nearest(0.2)) + nearest(0.3));
+/// assert_eq!(sum_in_bf16(&[0.1, 0.2, 0.3]), expected);
+/// ```
+#[must_use]
+pub fn sum_in_bf16(values: &[f32]) -> f32 {
+    let exact = match values {
+        [] => 0.0,
+        [value] => *value,
+        _ => {
+            let (left, right) = values.split_at(values.len().next_power_of_two() / 2);
+            sum_in_bf16(left) + sum_in_bf16(right)
+        }
+    };
+    from_bf16(bf16(exact))
+}
+
 /// One step of an optimizer: the new parameter and the new momentum, from the parameter `x`, the
 /// momentum `m` and the gradient `g`. Each operation is rounded once.
 ///

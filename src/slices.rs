@@ -4,7 +4,7 @@
 use crate::element::{Checked, Element};
 use crate::error::Error;
 use crate::executor::Executor;
-use crate::inspection::Inspection;
+use crate::inspection::{BlockSums, Inspection};
 use crate::step::{MomentumMut, Step, Sum, TensorStep, Term};
 use crate::sum_order::SumOrder;
 use std::slice::from_mut;
@@ -115,6 +115,18 @@ impl Executor {
         T::inspect(Checked::lengths(), self, &gradients)
     }
 
+    /// What [`inspect`](crate::inspect) finds in gradients but the norm, and the sums of squares that this comes of, for each
+    /// block of 32,768 elements: see [`BlockSums`]. The squares are those of `scale` times the elements, a power of two.
+    #[must_use]
+    pub fn inspect_blocks<T: Element, G: AsRef<[T]>>(
+        self,
+        gradients: &[G],
+        scale: f64,
+    ) -> BlockSums {
+        let gradients: Vec<&[T]> = gradients.iter().map(G::as_ref).collect();
+        T::inspect_blocks(Checked::lengths(), self, &gradients, scale)
+    }
+
     /// Takes the step of an optimizer on one tensor, all of it in memory of the caller's: parameters,
     /// gradient and momentum. For a model, [`step_all`](Self::step_all) takes all tensors in one pass; it takes
     /// gradients of another type than the parameters', and other ways of storing these, too.
@@ -189,12 +201,13 @@ impl Executor {
     }
 
     /// Writes the sum of `terms`, added up in this order, to `out`: each element is
-    /// [`reference::sum`](crate::reference::sum) of theirs.
+    /// [`reference::sum`](crate::reference::sum) of theirs, or [`reference::sum_in_bf16`](crate::reference::sum_in_bf16)
+    /// if the order is [in bf16](SumOrder::in_bf16).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSum`] if there are not as many terms as the order has, or one is not as long as `out`. Nothing is
-    /// written then.
+    /// [`Error::InvalidSum`] if there are not as many terms as the order has, or one is not as long as `out`; if `out` is
+    /// of f16, or of bf16 and the order is not; or the order is in bf16 and the terms are of f64. Nothing is written then.
     ///
     /// ```
     /// use rootstep::sums::{SumOrder, Term};
@@ -206,13 +219,14 @@ impl Executor {
     /// rootstep::Executor::default().sum_all(&order, &terms, &mut sum).unwrap();
     /// assert_eq!(sum, [(1.0 + 0.5) + 10.0, (2.0 + 0.25) + 20.0]);
     /// ```
-    pub fn sum_all<C: Element<Compute = C>>(
+    pub fn sum_all<T: Element>(
         self,
         order: &SumOrder,
-        terms: &[Term<'_, C>],
-        out: &mut [C],
+        terms: &[Term<'_, T::Compute>],
+        out: &mut [T],
     ) -> Result<(), Error> {
-        C::sum_all(Checked::lengths(), self, Sum::new(order, terms, out.len()), out)
+        let sum = Sum::new(order, terms, out.len());
+        T::sum_all(Checked::lengths(), self, sum, T::parameters(out))
     }
 }
 

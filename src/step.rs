@@ -2,7 +2,7 @@
 
 use crate::draws::Draws;
 use crate::float::Float;
-use crate::sum_order::SumOrder;
+use crate::sum_order::{Rounding, SumOrder};
 use std::fmt;
 
 /// The power p of `sign(v)*|v|^p`, as [`reference::power`](crate::reference::power) specifies it.
@@ -401,6 +401,9 @@ impl<'a, C> Sum<'a, C> {
 
     /// What is wrong with the terms, if anything is.
     pub(crate) fn problem(&self) -> Option<String> {
+        if self.order.rounding() == Rounding::Bf16 && size_of::<C>() != size_of::<f32>() {
+            return Some("its order is in bf16; allowed: one that is not, for terms of f64".into());
+        }
         let (given, allowed) = (self.terms.len(), self.order.terms());
         if given != allowed {
             return Some(format!("there are {given} terms; allowed: {allowed}, as the order has"));
@@ -409,6 +412,18 @@ impl<'a, C> Sum<'a, C> {
         let (i, term) = self.terms.iter().enumerate().find(|(_, term)| term.0.len() != elements)?;
         let given = term.0.len();
         Some(format!("term {i} has {given} elements; allowed: {elements}"))
+    }
+
+    /// What is wrong with writing it here, if anything is.
+    pub(crate) fn problem_of(&self, out: &Parameters<'_, C>) -> Option<String> {
+        match (out, self.order.rounding()) {
+            (Parameters::Full(_), _) | (Parameters::Bf16(_), Rounding::Bf16) => self.problem(),
+            _ => Some(
+                "it is written in 16 bits; allowed: bf16, in an order that is in bf16, or what it is \
+                 computed in"
+                    .into(),
+            ),
+        }
     }
 }
 

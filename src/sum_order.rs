@@ -62,6 +62,15 @@ pub fn nodes(micro_batches: usize, held: Range<usize>) -> Result<Vec<Range<usize
 pub struct SumOrder {
     /// How many sums are complete with each term: so many times the last two that wait are added up.
     completed: Vec<u8>,
+    rounding: Rounding,
+}
+
+/// What the sum of each node is rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Rounding {
+    /// The type that is computed in.
+    Computed,
+    Bf16,
 }
 
 impl SumOrder {
@@ -84,7 +93,8 @@ impl SumOrder {
     /// than [`MOST_MICRO_BATCHES`].
     pub fn of_nodes(micro_batches: usize, nodes: &[Range<usize>]) -> Result<Self, Error> {
         check_count("the number of micro-batches", micro_batches)?;
-        let mut order = Self { completed: Vec::with_capacity(nodes.len()) };
+        let completed = Vec::with_capacity(nodes.len());
+        let mut order = Self { completed, rounding: Rounding::Computed };
         order.add(0..micro_batches, nodes)?;
         match nodes.get(order.terms()) {
             None => Ok(order),
@@ -115,6 +125,32 @@ impl SumOrder {
     fn wrong(&self, given: Option<&Range<usize>>, allowed: &str) -> Error {
         let given = given.map_or_else(|| "missing".to_owned(), |node| format!("{node:?}"));
         Error::invalid(format!("node {} of the sum", self.terms()), given, allowed)
+    }
+
+    /// The same order, with what each node has rounded to bf16, the single micro-batches' too, as
+    /// [`reference::sum_in_bf16`](crate::reference::sum_in_bf16) specifies: so that sums can be sent in bf16, half of the
+    /// bytes, and their bits still do not depend on who added up what. For terms that are computed in f32; the sums may be
+    /// written in either type.
+    ///
+    /// ```
+    /// # #[cfg(feature = "half")] {
+    /// use half::bf16;
+    /// use rootstep::sums::{SumOrder, Term};
+    ///
+    /// let (a, b) = ([0.1_f32; 100], [0.2_f32; 100]);
+    /// let order = SumOrder::of_terms(2).unwrap().in_bf16();
+    /// let mut sent = [bf16::ZERO; 100];
+    /// rootstep::Executor::default().sum_all(&order, &[Term::new(&a), Term::new(&b)], &mut sent).unwrap();
+    /// assert_eq!(sent, [bf16::from_f32(bf16::from_f32(0.1).to_f32() + bf16::from_f32(0.2).to_f32()); 100]);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn in_bf16(self) -> Self {
+        Self { rounding: Rounding::Bf16, ..self }
+    }
+
+    pub(crate) const fn rounding(&self) -> Rounding {
+        self.rounding
     }
 
     /// How many terms there are.

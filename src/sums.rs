@@ -39,5 +39,13 @@
 //! # }
 //! ```
 
+use crate::kernels::BLOCK_ELEMENTS;
+
+pub use crate::inspection::BlockSums;
 pub use crate::step::Term;
 pub use crate::sum_order::{MOST_MICRO_BATCHES, SumOrder, nodes};
+
+/// Where a tensor may be split into shards, each on a machine: at multiples of so many elements. All bits are then those of
+/// the whole: the [sums of its squares](BlockSums) are taken in blocks of as many, momentum in int8 in blocks that these
+/// are multiples of, and [`Draws`](crate::optimizer::Draws) of stochastic rounding start anywhere.
+pub const SHARD_ELEMENTS: usize = BLOCK_ELEMENTS;

@@ -6,10 +6,10 @@ use super::stored::{
     Aligned, AnyGradient, AnyMomentum, AnyParameters, DrawBuffer, InParts, Int8, PairedParameters,
     Stochastic, WithCopy,
 };
-use super::sum::{SummedStep, update};
+use super::sum::{SumMut, SummedStep, update};
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
 use crate::float::{Bf16, Bf16Pairs, F16};
-use crate::format::Number;
+use crate::format::{Bf16InF32, Format, Number};
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
 use crate::step::{
@@ -108,7 +108,7 @@ pub(crate) trait Stepped: Number {
     fn update<S: Simd>(
         isa: S,
         operation: impl Operation<Self, 0, 1>,
-        output: &mut [Self],
+        output: SumMut<'_, Self>,
         gradient: Gradient<'_, Self>,
     );
 }
@@ -201,13 +201,13 @@ impl Stepped for f64 {
     fn update<S: Simd>(
         isa: S,
         operation: impl Operation<f64, 0, 1>,
-        output: &mut [f64],
+        output: SumMut<'_, f64>,
         gradient: Gradient<'_, f64>,
     ) {
-        let Gradient::Full(gradient) = gradient else {
+        let (SumMut::Full(output), Gradient::Full(gradient)) = (output, gradient) else {
             unreachable!("no other format is computed in f64");
         };
-        update(isa, operation, output, Values::<f64, f64>(gradient));
+        update(isa, operation, ValuesMut::<f64, f64>(output), Values::<f64, f64>(gradient));
     }
 }
 
@@ -257,15 +257,31 @@ impl Stepped for f32 {
     fn update<S: Simd>(
         isa: S,
         operation: impl Operation<f32, 0, 1>,
-        output: &mut [f32],
+        output: SumMut<'_, f32>,
         gradient: Gradient<'_, f32>,
     ) {
-        match gradient {
-            Gradient::Full(g) => update(isa, operation, output, in_f32(g)),
-            Gradient::Bf16(g) => update(isa, operation, output, Values::<f32, Bf16>(g)),
-            Gradient::F16(g) => update(isa, operation, output, Values::<f32, F16>(g)),
-            Gradient::Sum(_) => unreachable!("no term is a sum"),
+        match output {
+            SumMut::Full(sum) => update_by(isa, operation, in_f32_mut(sum), gradient),
+            SumMut::Rounded(sum) => {
+                update_by(isa, operation, ValuesMut::<f32, Bf16InF32>(sum), gradient);
+            }
+            SumMut::Bf16(sum) => update_by(isa, operation, ValuesMut::<f32, Bf16>(sum), gradient),
         }
+    }
+}
+
+#[inline(always)]
+fn update_by<S: Simd, W: Format<f32>>(
+    isa: S,
+    operation: impl Operation<f32, 0, 1>,
+    output: ValuesMut<'_, f32, W>,
+    gradient: Gradient<'_, f32>,
+) {
+    match gradient {
+        Gradient::Full(g) => update(isa, operation, output, in_f32(g)),
+        Gradient::Bf16(g) => update(isa, operation, output, Values::<f32, Bf16>(g)),
+        Gradient::F16(g) => update(isa, operation, output, Values::<f32, F16>(g)),
+        Gradient::Sum(_) => unreachable!("no term is a sum"),
     }
 }
 
@@ -413,7 +429,7 @@ impl<C> StepPart<'_, C> {
 
 /// Takes the first `length` parameters away.
 #[inline(always)]
-fn split_off_parameters<'a, C>(
+pub(super) fn split_off_parameters<'a, C>(
     parameters: &mut Parameters<'a, C>,
     length: usize,
 ) -> Parameters<'a, C> {

@@ -1,15 +1,15 @@
 //! Sums of several slices in the order of a tree, a piece at a time: what waits to be added up stays in the caches.
 
 use super::block::Block;
-use super::place::{Values, ValuesMut, take_front};
-use super::step::{StepPart, Stepped};
+use super::place::{Values, ValuesMut};
+use super::step::{StepPart, Stepped, split_off_parameters};
 use super::stored::Aligned;
 use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
 use crate::format::{Format, Number};
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
-use crate::step::{Gradient, INT8_BLOCK, Sum};
-use crate::sum_order::MOST_WAITING;
+use crate::step::{Gradient, INT8_BLOCK, Parameters, Sum};
+use crate::sum_order::{MOST_WAITING, Rounding};
 use std::iter;
 
 /// The elements of a piece: whole blocks of momentum in int8, and few enough that some pieces fit in L1.
@@ -55,29 +55,49 @@ impl<C: Stepped> Waiting<C> {
     /// Adds up a piece or less.
     #[inline(always)]
     fn add_up<S: Simd>(&mut self, isa: S, sum: Sum<'_, C>) -> &[C] {
-        let mut waiting = 0;
+        let (mut waiting, rounding) = (0, sum.order.rounding());
         for (term, &completed) in sum.terms.iter().zip(sum.order.completed()) {
             let term = term.0.part(sum.start, sum.elements);
-            let begin = completed == 0;
+            // A term that is rounded waits, too, before it is added.
+            let begin = completed == 0 || rounding == Rounding::Bf16;
             waiting += usize::from(begin);
-            let last = &mut self.0[waiting - 1].0[..sum.elements];
+            let last = SumMut::new(&mut self.0[waiting - 1].0[..sum.elements], rounding);
             isa.run(Take { begin, sum: last, term });
-            for _ in 1..completed {
+            for _ in u8::from(!begin)..completed {
                 waiting -= 1;
                 let (before, last) = self.0.split_at_mut(waiting);
                 let term = Gradient::Full(&last[0].0[..sum.elements]);
                 let sum = &mut before[waiting - 1].0[..sum.elements];
-                isa.run(Take { begin: false, sum, term });
+                isa.run(Take { begin: false, sum: SumMut::new(sum, rounding), term });
             }
         }
         &self.0[0].0[..sum.elements]
     }
 }
 
+/// Where a sum goes.
+pub(crate) enum SumMut<'a, C> {
+    Full(&'a mut [C]),
+    /// As the nearest numbers of bf16.
+    Rounded(&'a mut [C]),
+    /// By their bits.
+    Bf16(&'a mut [u16]),
+}
+
+impl<'a, C> SumMut<'a, C> {
+    #[inline(always)]
+    const fn new(sum: &'a mut [C], rounding: Rounding) -> Self {
+        match rounding {
+            Rounding::Computed => Self::Full(sum),
+            Rounding::Bf16 => Self::Rounded(sum),
+        }
+    }
+}
+
 /// What a sum begins with, or what is added to it, in any format: a call of its own.
 struct Take<'a, C> {
     begin: bool,
-    sum: &'a mut [C],
+    sum: SumMut<'a, C>,
     term: Gradient<'a, C>,
 }
 
@@ -92,25 +112,30 @@ impl<C: Stepped> Kernel for Take<'_, C> {
     }
 }
 
-/// An update from a slice in a format.
+/// An update of a slice in a format by one in a format.
 #[inline(always)]
-pub(super) fn update<S, C, M, O>(isa: S, operation: O, output: &mut [C], input: Values<'_, C, M>)
-where
+pub(super) fn update<S, C, W, M, O>(
+    isa: S,
+    operation: O,
+    output: ValuesMut<'_, C, W>,
+    input: Values<'_, C, M>,
+) where
     S: Simd,
     C: Number,
+    W: Format<C>,
     M: Format<C>,
     O: Operation<C, 0, 1>,
 {
     let states: [ValuesMut<'static, C, C>; 0] = [];
-    let (output, working_set) = (ValuesMut::<C, C>(output), WorkingSet::Near);
+    let working_set = WorkingSet::Near;
     Update { operation, output, states, inputs: [input], working_set }.call(isa);
 }
 
 /// Some elements of a sum, and where it goes.
 pub(crate) struct SumPart<'a, C> {
     pub(crate) sum: Sum<'a, C>,
-    /// As many.
-    pub(crate) out: &'a mut [C],
+    /// As many, in the type that is computed in, or in bf16 if the order is.
+    pub(crate) out: Parameters<'a, C>,
 }
 
 impl<C: Stepped> SumPart<'_, C> {
@@ -123,7 +148,7 @@ impl<C: Stepped> SumPart<'_, C> {
     fn split_off(&mut self, length: usize) -> Option<Self> {
         let length = length.min(self.out.len());
         (length > 0).then(|| {
-            let out = take_front(&mut self.out, length);
+            let out = split_off_parameters(&mut self.out, length);
             Self { sum: self.sum.split_off(length), out }
         })
     }
@@ -131,7 +156,7 @@ impl<C: Stepped> SumPart<'_, C> {
 
 impl<C: Stepped> Part for SumPart<'_, C> {
     fn bytes(&self) -> usize {
-        size_of_val(self.out)
+        self.out.len() * size_of::<C>()
     }
 
     /// Each enters the instruction set by itself: that takes no time beside what a chunk does.
@@ -146,7 +171,12 @@ impl<C: Stepped> Kernel for SumPart<'_, C> {
         let waiting = &mut Waiting::new();
         while let Some(piece) = self.split_off(PIECE) {
             let term = Gradient::Full(waiting.add_up(isa, piece.sum));
-            isa.run(Take { begin: true, sum: piece.out, term });
+            let sum = match piece.out {
+                Parameters::Full(out) => SumMut::Full(out),
+                Parameters::Bf16(out) => SumMut::Bf16(out),
+                Parameters::F16(_) => unreachable!("no sum is in f16"),
+            };
+            isa.run(Take { begin: true, sum, term });
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::support::{
 };
 use half::{bf16, f16};
 use proptest::prelude::*;
+use rootstep::sums::SHARD_ELEMENTS;
 use rootstep::{Executor, Float as _, Inspection, Level, inspect, reference};
 use std::iter;
 use std::num::FpCategory;
@@ -172,6 +173,63 @@ fn what_is_not_finite_is_named() {
         assert_eq!((found.elements, found.norm, found.max_magnitude), (10, 3.0, 1.0));
         assert!(found.is_finite());
     }
+}
+
+/// What shards find, on machines of any level, makes up what is found in the whole: wherever tensors are split.
+fn shards<T: TestFormat>(tensors: &[Vec<T>]) {
+    let whole: Vec<&[T]> = tensors.iter().map(Vec::as_slice).collect();
+    for executor in executors() {
+        let expected = check(executor, &whole);
+        for blocks in [1, 2, 3] {
+            let levels: Vec<_> = executors().collect();
+            let shards: Vec<_> = (whole.iter().enumerate())
+                .flat_map(|(tensor, values)| {
+                    let length = blocks * SHARD_ELEMENTS;
+                    values.chunks(length).enumerate().map(move |(i, v)| (tensor, i * length, v))
+                })
+                .zip(levels.into_iter().cycle())
+                .collect();
+            let found = |scale: f64| {
+                let inspect =
+                    |&((tensor, start, values), level): &((usize, usize, &[T]), Executor)| {
+                        let mut found = level.inspect_blocks(&[values], scale);
+                        let first = found.inspection.first_non_finite;
+                        found.inspection.first_non_finite = first.map(|(_, i)| (tensor, start + i));
+                        found
+                    };
+                shards.iter().map(inspect).collect::<Vec<_>>()
+            };
+            let mut parts = found(1.0);
+            let all = Inspection::of_parts(parts.iter().map(|part| part.inspection));
+            let scale = all.scale();
+            if scale != 1.0 {
+                parts = found(scale);
+            }
+            let all = all.with_norm_of(scale, parts.into_iter().flat_map(|part| part.squares));
+            assert!(same_inspection(&all, &expected), "{executor:?}: {all:?}, not {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn shards_make_up_the_whole() {
+    let lengths = [70_000, 5, 0, 32_768, 100_001];
+    let tensors = |unit: f64| -> Vec<Vec<f64>> {
+        let seeds = lengths.iter().zip(3..);
+        let tensors = seeds.map(|(&length, seed)| ordinary::<f64>(length, seed));
+        tensors.map(|tensor| tensor.iter().map(|value| value * unit).collect()).collect()
+    };
+    // Squares of the second ones overflow, of the third ones underflow.
+    for unit in [1.0, 2_f64.powi(700), 2_f64.powi(-700)] {
+        shards(&tensors(unit));
+    }
+    let mut not_finite = tensors(1.0);
+    not_finite[4][90_000] = f64::INFINITY;
+    shards(&not_finite);
+    not_finite[0][69_999] = f64::NAN;
+    shards(&not_finite);
+    let seeds = lengths.iter().zip(1..);
+    shards(&seeds.map(|(&length, seed)| ordinary::<bf16>(length, seed)).collect::<Vec<_>>());
 }
 
 #[test]

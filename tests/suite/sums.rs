@@ -283,7 +283,7 @@ fn sums_in_any_environment() {
 fn terms_that_do_not_fit() {
     let (a, b) = ([1.0_f32; 4], [1.0_f32; 3]);
     let order = SumOrder::of_terms(2).unwrap();
-    let mut out = [7.0; 4];
+    let mut out = [7.0_f32; 4];
     let mut message = |terms: &[Term<'_, f32>]| {
         let error = Executor::default().sum_all(&order, terms, &mut out).unwrap_err();
         assert_eq!(out, [7.0; 4]);
@@ -307,4 +307,101 @@ fn terms_that_do_not_fit() {
             "the sum of gradients of tensor 0 does not fit: term 1 has 3 elements; allowed: 4"
         ]
     );
+}
+
+fn specified_in_bf16(columns: &[&[f32]], length: usize) -> Vec<f32> {
+    let column = |i: usize| columns.iter().map(|term| term[i]).collect::<Vec<_>>();
+    (0..length).map(|i| reference::sum_in_bf16(&column(i))).collect()
+}
+
+/// Numbers of all magnitudes, infinite ones and NaN among them, written in both types.
+#[test]
+fn sums_in_bf16() {
+    for executor in executors() {
+        for (count, length) in (1..=17).chain([64]).map(|count| (count, 300 + count)).chain([
+            (3, 0),
+            (3, 511),
+            (3, 1537),
+            (3, long_length::<f32>()),
+        ]) {
+            let terms = gradients::<f32>(count, length, 5 * count as u64);
+            let slices: Vec<&[f32]> = terms.iter().map(Guarded::slice).collect();
+            let lent: Vec<_> = slices.iter().map(|term| Term::new(term)).collect();
+            let order = SumOrder::of_terms(count).unwrap().in_bf16();
+            let expected = specified_in_bf16(&slices, length);
+            let what = format!("{executor:?}, {count} terms of {length}");
+
+            let mut out = Guarded::new(&random_values::<f32>(length, 3), count % f32::LANES);
+            executor.sum_all(&order, &lent, out.slice_mut()).unwrap();
+            out.assert_intact();
+            assert_same(out.slice(), &expected, &what);
+
+            let mut out = Guarded::new(&random_values::<bf16>(length, 3), count % bf16::LANES);
+            executor.sum_all(&order, &lent, out.slice_mut()).unwrap();
+            out.assert_intact();
+            let widened: Vec<f32> = out.slice().iter().map(|x| x.to_f32()).collect();
+            assert_same(&widened, &expected, &what);
+        }
+    }
+}
+
+/// What machines send in bf16 makes up the same sum, however the micro-batches are shared out; and so does a step.
+#[test]
+fn sums_in_bf16_do_not_depend_on_the_machines() {
+    let length = 700;
+    let terms = ordinary::<f32>(13, length, 19);
+    let slices: Vec<&[f32]> = terms.iter().map(Vec::as_slice).collect();
+    let expected = specified_in_bf16(&slices, length);
+    let rounded_once: Vec<f32> =
+        specified(&slices, length).iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
+    assert_ne!(rounded_once, expected, "where it is rounded changes nothing");
+    let step = Step::first(&Rule::sgd(0.5)).unwrap();
+    for shares in [&[13][..], &[6, 7], &[5, 4, 4], &[0, 13, 0], &[1; 13]] {
+        for executor in executors() {
+            let (mut start, mut held, mut sent) = (0, Vec::new(), Vec::new());
+            for share in shares {
+                for node in nodes(13, start..start + share).unwrap() {
+                    let order = SumOrder::of_terms(node.len()).unwrap().in_bf16();
+                    let terms: Vec<_> =
+                        slices[node.clone()].iter().map(|term| Term::new(term)).collect();
+                    let mut sum = vec![bf16::ZERO; length];
+                    executor.sum_all(&order, &terms, &mut sum).unwrap();
+                    held.push(node);
+                    sent.push(sum);
+                }
+                start += share;
+            }
+            let order = SumOrder::of_nodes(13, &held).unwrap().in_bf16();
+            let terms: Vec<_> = sent.iter().map(|sum| Term::new(sum)).collect();
+            let what = format!("{shares:?}, {executor:?}");
+            let mut out = vec![0.0_f32; length];
+            executor.sum_all(&order, &terms, &mut out).unwrap();
+            assert_same(&out, &expected, &what);
+
+            let (mut by_sum, mut by_gradient) = (vec![1.0_f32; length], vec![1.0_f32; length]);
+            let tensor = TensorStep::of_sum(step, &mut by_sum, &order, &terms, MomentumMut::None);
+            executor.step_all(&mut [tensor]).unwrap();
+            executor.step(&step, &mut by_gradient, &expected, MomentumMut::None).unwrap();
+            assert_same(&by_sum, &by_gradient, &what);
+        }
+    }
+}
+
+#[test]
+fn sums_in_16_bits_that_there_are_not() {
+    let (a, b) = ([1.0_f32; 4], [1.0_f64; 4]);
+    let order = SumOrder::of_terms(1).unwrap();
+    let executor = Executor::default();
+    let (mut bf16s, mut f16s, mut f64s) = ([bf16::ONE; 4], [f16::ONE; 4], [7.0_f64; 4]);
+    let of_bf16 = executor.sum_all(&order, &[Term::new(&a)], &mut bf16s).unwrap_err();
+    let of_f16 = executor.sum_all(&order.clone().in_bf16(), &[Term::new(&a)], &mut f16s);
+    let allowed = "allowed: bf16, in an order that is in bf16, or what it is computed in";
+    let message = format!("the sum does not fit: it is written in 16 bits; {allowed}");
+    assert_eq!([of_bf16.to_string(), of_f16.unwrap_err().to_string()], [&*message, &*message]);
+    let of_f64 = executor.sum_all(&order.in_bf16(), &[Term::new(&b)], &mut f64s).unwrap_err();
+    assert_eq!(
+        of_f64.to_string(),
+        "the sum does not fit: its order is in bf16; allowed: one that is not, for terms of f64"
+    );
+    assert_eq!((bf16s, f16s, f64s), ([bf16::ONE; 4], [f16::ONE; 4], [7.0; 4]));
 }
