@@ -22,24 +22,25 @@ pub fn adding_up(report: &Report) {
             let out =
                 LazyCell::new(|| RefCell::new([vec![0.0_f32; length], vec![0.0_f32; length]]));
             let order = SumOrder::of_terms(count).expect("there are terms");
-            let lend = || terms.iter().map(|term| Term::new(&term.gradient)).collect::<Vec<_>>();
+            let terms_of =
+                || terms.iter().map(|term| Term::new(&term.gradient)).collect::<Vec<_>>();
             report.compare(
                 &format!("sum of {count} f32 {threads} / pure read"),
                 length * count,
-                || assert!(executor.sum_all(&order, &lend(), &mut out.borrow_mut()[0]).is_ok()),
+                || assert!(executor.sum_all(&order, &terms_of(), &mut out.borrow_mut()[0]).is_ok()),
                 || terms.iter().for_each(|term| term.read(executor)),
             );
             report.compare(
                 &format!("step by a sum of {count} f32 {threads} / sum, then step"),
                 length * count,
                 || {
-                    let ([x, _], lent) = (&mut *out.borrow_mut(), lend());
-                    let tensor = TensorStep::of_sum(step, x, &order, &lent, MomentumMut::None);
+                    let (borrowed, [x, _]) = (terms_of(), &mut *out.borrow_mut());
+                    let tensor = TensorStep::of_sum(step, x, &order, &borrowed, MomentumMut::None);
                     assert!(executor.step_all(&mut [tensor]).is_ok());
                 },
                 || {
                     let [x, sum] = &mut *out.borrow_mut();
-                    assert!(executor.sum_all(&order, &lend(), sum).is_ok());
+                    assert!(executor.sum_all(&order, &terms_of(), sum).is_ok());
                     assert!(executor.step(&step, x, sum, MomentumMut::None).is_ok());
                 },
             );
