@@ -392,16 +392,16 @@ fn sums_in_16_bits_that_there_are_not() {
     let (a, b) = ([1.0_f32; 4], [1.0_f64; 4]);
     let order = SumOrder::of_terms(1).unwrap();
     let executor = Executor::default();
-    let (mut bf16s, mut f16s, mut f64s) = ([bf16::ONE; 4], [f16::ONE; 4], [7.0_f64; 4]);
-    let of_bf16 = executor.sum_all(&order, &[Term::new(&a)], &mut bf16s).unwrap_err();
-    let of_f16 = executor.sum_all(&order.clone().in_bf16(), &[Term::new(&a)], &mut f16s);
+    let (mut brain, mut half, mut double) = ([bf16::ONE; 4], [f16::ONE; 4], [7.0_f64; 4]);
+    let to_bf16 = executor.sum_all(&order, &[Term::new(&a)], &mut brain).unwrap_err();
+    let narrow = executor.sum_all(&order.clone().in_bf16(), &[Term::new(&a)], &mut half);
     let allowed = "allowed: bf16, in an order that is in bf16, or what it is computed in";
     let message = format!("the sum does not fit: it is written in 16 bits; {allowed}");
-    assert_eq!([of_bf16.to_string(), of_f16.unwrap_err().to_string()], [&*message, &*message]);
-    let of_f64 = executor.sum_all(&order.in_bf16(), &[Term::new(&b)], &mut f64s).unwrap_err();
+    assert_eq!([to_bf16.to_string(), narrow.unwrap_err().to_string()], [&*message, &*message]);
+    let wide = executor.sum_all(&order.in_bf16(), &[Term::new(&b)], &mut double).unwrap_err();
     assert_eq!(
-        of_f64.to_string(),
+        wide.to_string(),
         "the sum does not fit: its order is in bf16; allowed: one that is not, for terms of f64"
     );
-    assert_eq!((bf16s, f16s, f64s), ([bf16::ONE; 4], [f16::ONE; 4], [7.0; 4]));
+    assert_eq!((brain, half, double), ([bf16::ONE; 4], [f16::ONE; 4], [7.0; 4]));
 }
