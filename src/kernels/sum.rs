@@ -4,10 +4,10 @@ use super::block::Block;
 use super::place::{Values, ValuesMut};
 use super::step::{StepPart, Stepped, split_off_parameters};
 use super::stored::Aligned;
-use super::update::{CHUNK_BYTES, Operation, Part, Update, WorkingSet};
+use super::update::{CHUNK_BYTES, LINE_BYTES, Operation, Part, Update, WorkingSet};
 use crate::format::{Format, Number};
 use crate::level::Level;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, prefetch};
 use crate::step::{Gradient, INT8_BLOCK, Parameters, Sum};
 use crate::sum_order::{MOST_WAITING, Rounding};
 use std::iter;
@@ -15,6 +15,10 @@ use std::iter;
 /// The elements of a piece: whole blocks of momentum in int8, and few enough that some pieces fit in L1.
 const PIECE: usize = 512;
 const _: () = assert!(PIECE.is_multiple_of(INT8_BLOCK));
+
+/// How many pieces ahead terms are prefetched that are beyond the caches near the core, whose own prefetching begins anew
+/// with each piece. Measured in docs/performance.md.
+const PIECES_AHEAD: usize = 2;
 
 /// `sum = term`
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +60,11 @@ impl<C: Stepped> Waiting<C> {
     #[inline(always)]
     fn add_up<S: Simd>(&mut self, isa: S, sum: Sum<'_, C>) -> &[C] {
         let (mut waiting, rounding) = (0, sum.order.rounding());
+        let far = sum.working_set() != WorkingSet::Near;
         for (term, &completed) in sum.terms.iter().zip(sum.order.completed()) {
+            if far {
+                prefetch_part(&term.0, sum.start + PIECES_AHEAD * PIECE, sum.elements);
+            }
             let term = term.0.part(sum.start, sum.elements);
             // A term that is rounded waits, too, before it is added.
             let begin = completed == 0 || rounding == Rounding::Bf16;
@@ -72,6 +80,31 @@ impl<C: Stepped> Waiting<C> {
             }
         }
         &self.0[0].0[..sum.elements]
+    }
+}
+
+impl<C> Sum<'_, C> {
+    /// That of all terms, as long as they are.
+    fn working_set(&self) -> WorkingSet {
+        let longest = self.terms.first().map_or(0, |term| term.len() * size_of::<C>());
+        WorkingSet::of(longest.saturating_mul(self.terms.len()))
+    }
+}
+
+/// Asks for `length` elements of a term from `start` on, or what there is of them.
+#[inline(always)]
+fn prefetch_part<C>(term: &Gradient<'_, C>, start: usize, length: usize) {
+    #[inline(always)]
+    fn lines<T>(values: &[T]) {
+        for line in values.chunks(LINE_BYTES / size_of::<T>()) {
+            prefetch(&line[0], 0);
+        }
+    }
+    let start = start.min(term.len());
+    match term.part(start, length.min(term.len() - start)) {
+        Gradient::Full(values) => lines(values),
+        Gradient::Bf16(bits) | Gradient::F16(bits) => lines(bits),
+        Gradient::Sum(_) => unreachable!("no term is a sum"),
     }
 }
 

@@ -149,7 +149,7 @@ const BLOCK: usize = 4;
 pub(super) const PREFETCH_AHEAD_BYTES: usize = 3072;
 
 /// A cache line, the unit of transfer to memory.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
 /// Measured in docs/performance.md.

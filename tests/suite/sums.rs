@@ -81,6 +81,14 @@ fn long_sums() {
     }
 }
 
+/// So many bytes that terms are prefetched.
+#[test]
+fn sums_beyond_the_caches() {
+    for executor in executors() {
+        check_sum::<f32>(executor, 9, 500_003);
+    }
+}
+
 /// Terms of other types are read exactly.
 #[test]
 fn terms_of_several_types() {
