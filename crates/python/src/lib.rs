@@ -18,6 +18,7 @@ mod reference;
 mod schedule;
 mod specification;
 mod step;
+mod sums;
 mod tensor;
 
 use pyo3::prelude::*;
@@ -42,6 +43,8 @@ mod _rootstep {
     use super::specification::{_reference, _reference_inspect};
     #[pymodule_export]
     use super::step::Stepper;
+    #[pymodule_export]
+    use super::sums::{Sums, decide, nodes, shard_elements, whole};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

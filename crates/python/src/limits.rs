@@ -1,5 +1,6 @@
 //! What the gradients of a whole model are subject to: clipping, and what happens if they are not finite.
 
+use crate::arrays::{Findings, findings};
 use crate::openmp;
 use crate::step::Gradient;
 use half::{bf16, f16};
@@ -26,9 +27,7 @@ pub struct Limits {
 /// Whether the step was taken, what clipping by norm multiplied the gradients by, and what was found in them:
 /// elements, norm, largest magnitude, NaN, infinite, zero, subnormal, and the place of the first element that is
 /// not finite (the number of the gradient among those that there are, and the index in it).
-pub type Report = (bool, f64, Found);
-
-type Found = (u64, f64, f64, u64, u64, u64, u64, Option<(usize, usize)>);
+pub type Report = (bool, f64, Findings);
 
 impl Limits {
     /// # Errors
@@ -80,32 +79,48 @@ impl Limits {
             return Ok((1.0, None));
         }
         let found = openmp::detach(py, || inspect(executor, gradients));
-        let report = |taken, factor| (taken, factor, numbers(&found));
+        let single = gradients.iter().any(|gradient| !matches!(gradient, Gradient::F64(_)));
+        let describe = |gradient: usize, index| (gradients[gradient].show(index), label(gradient));
+        self.decide(&found, single, describe).map(|report| (report.1, Some(report)))
+    }
+
+    /// What follows from what was found in all gradients. `single` says whether one of them is computed in f32, and
+    /// `describe` shows an element of one, and what a message calls its parameter.
+    ///
+    /// # Errors
+    ///
+    /// `FloatingPointError` if a gradient is not finite and that is an error; `ValueError` if clipping would leave
+    /// nothing of them.
+    pub fn decide(
+        &self,
+        found: &Inspection,
+        single: bool,
+        describe: impl FnOnce(usize, usize) -> (String, String),
+    ) -> PyResult<Report> {
+        let report = |taken, factor| (taken, factor, findings(found));
         if let Some((gradient, index)) = found.first_non_finite {
             match self.non_finite {
                 NonFinite::Propagate => {}
-                NonFinite::Skip => return Ok((1.0, Some(report(false, 1.0)))),
+                NonFinite::Skip => return Ok(report(false, 1.0)),
                 NonFinite::Error => {
-                    let (given, label) = (gradients[gradient].show(index), label(gradient));
+                    let (given, label) = describe(gradient, index);
                     return Err(PyFloatingPointError::new_err(format!(
                         "element {index} of the gradient of {label} is {given}; allowed: finite numbers"
                     )));
                 }
             }
         }
-        let factor = self.factor(&found, gradients)?;
-        Ok((factor, Some(report(true, factor))))
+        Ok(report(true, self.factor(found, single)?))
     }
 
     /// What clipping by norm multiplies the gradients by.
-    fn factor(&self, found: &Inspection, gradients: &[Gradient<'_>]) -> PyResult<f64> {
+    fn factor(&self, found: &Inspection, single: bool) -> PyResult<f64> {
         let norm = found.norm;
         let Some(limit) = self.clip_norm.filter(|&limit| norm > limit || norm.is_nan()) else {
             return Ok(1.0);
         };
         let factor = limit / norm;
         let rounded = rootstep::Float::to_f64(<f32 as rootstep::Float>::from_f64(factor));
-        let single = gradients.iter().any(|gradient| !matches!(gradient, Gradient::F64(_)));
         if found.is_finite() && (factor == 0.0 || single && rounded == 0.0) {
             return Err(PyValueError::new_err(format!(
                 "`clip_norm` is {limit:e}; allowed: more for gradients whose norm is {norm:e}: their factor is 0"
@@ -113,21 +128,6 @@ impl Limits {
         }
         Ok(factor)
     }
-}
-
-const fn numbers(found: &Inspection) -> Found {
-    let Inspection {
-        elements,
-        norm,
-        max_magnitude,
-        nan,
-        infinite,
-        zero,
-        subnormal,
-        first_non_finite,
-        ..
-    } = *found;
-    (elements, norm, max_magnitude, nan, infinite, zero, subnormal, first_non_finite)
 }
 
 /// What is found in gradients: those of each type in one pass.

@@ -1,7 +1,6 @@
 //! A step of a whole model, in one call.
 
 use crate::group::{Class, Group};
-use crate::level;
 use crate::limits::{Limits, Report};
 use crate::memory::{Claims, Kind, Lent, Seen, Slice};
 use crate::openmp;
@@ -55,8 +54,14 @@ impl Stepper {
     /// `places` has for each parameter, with or without a gradient, the number of its tensor and the index in it of
     /// the first element: where this is a part of a model. None where all tensors are here, numbered in their order.
     ///
+    /// `gradients` has the gradient of each parameter, or None where it has none, and `factor` what clipping by norm
+    /// multiplies them by: where others have looked at the whole of them. None for the tensors' own, which are looked
+    /// at here.
+    ///
     /// Gives what was found in the gradients if they were looked at.
-    #[pyo3(signature = (groups, state, clip_norm, clip_value, non_finite, places=None))]
+    #[pyo3(signature = (
+        groups, state, clip_norm, clip_value, non_finite, places=None, gradients=None, factor=None
+    ))]
     #[expect(
         clippy::too_many_arguments,
         clippy::needless_pass_by_value,
@@ -71,17 +76,23 @@ impl Stepper {
         clip_value: Option<f64>,
         non_finite: &str,
         places: Option<Vec<Place>>,
+        gradients: Option<Vec<Option<Bound<'_, PyAny>>>>,
+        factor: Option<f64>,
     ) -> PyResult<Option<Report>> {
         let limits = Limits::new(clip_norm, clip_value, non_finite)?;
-        let (mut model, items) = self.gather(groups, state, places.as_deref())?;
+        let given = Given { places: places.as_deref(), gradients: gradients.as_deref() };
+        let (mut model, items) = self.gather(groups, state, &given)?;
         let (claims, owners) = self.claim(&model, &items)?;
         let lent = claims
             .lend(&mut self.seen)
             .map_err(|(a, b)| model.overlapping(owners[a], owners[b]))?;
         let Arranged { tensors, gradients, counters } = arrange(&mut model, &items, lent)?;
-        let executor = self.executor(py)?;
+        let executor = self.torch.executor(py)?;
         let label = |i: usize| model.label(&items[i]);
-        let (factor, report) = limits.look(py, executor, &gradients, label)?;
+        let (factor, report) = match factor {
+            Some(factor) => (factor, None),
+            None => limits.look(py, executor, &gradients, label)?,
+        };
         if items.is_empty() || report.is_some_and(|(taken, ..)| !taken) {
             return Ok(report);
         }
@@ -105,6 +116,36 @@ struct Model<'py> {
 
 /// The number of a tensor in the model, and the index in it of the first element that is here.
 type Place = (u32, u64);
+
+/// What is given for each parameter beside the groups.
+struct Given<'a, 'py> {
+    places: Option<&'a [Place]>,
+    gradients: Option<&'a [Option<Bound<'py, PyAny>>]>,
+}
+
+impl<'py> Given<'_, 'py> {
+    /// The place of parameter `number`, and its gradient if it has one.
+    fn get(
+        &self,
+        number: usize,
+        parameter: &Bound<'py, PyAny>,
+    ) -> PyResult<(Place, Option<Bound<'py, PyAny>>)> {
+        let missing =
+            |what| PyValueError::new_err(format!("there must be a {what} for each parameter"));
+        let place = match self.places {
+            Some(places) => *places.get(number).ok_or_else(|| missing("place"))?,
+            // As many as u32 has do not fit in memory.
+            None => (u32::try_from(number).unwrap_or(u32::MAX), 0),
+        };
+        let gradient = if let Some(gradients) = self.gradients {
+            gradients.get(number).ok_or_else(|| missing("gradient, or None"))?.clone()
+        } else {
+            let gradient = parameter.getattr(intern!(parameter.py(), "grad"))?;
+            (!gradient.is_none()).then_some(gradient)
+        };
+        Ok((place, gradient))
+    }
+}
 
 /// A parameter that has a gradient, with its state.
 struct Item<'py> {
@@ -172,9 +213,8 @@ impl Stepper {
         &self,
         dictionaries: &Bound<'py, PyList>,
         state: &Bound<'py, PyDict>,
-        places: Option<&[Place]>,
+        given: &Given<'_, 'py>,
     ) -> PyResult<(Model<'py>, Vec<Item<'py>>)> {
-        let py = dictionaries.py();
         let mut model = Model { groups: Vec::new(), dictionaries: dictionaries.clone() };
         let (mut items, mut number) = (Vec::new(), 0);
         for (group, dictionary) in dictionaries.iter().enumerate() {
@@ -182,10 +222,9 @@ impl Stepper {
             let parameters = model.groups[group].parameters.clone();
             items.reserve(parameters.len());
             for (index, parameter) in parameters.iter().enumerate() {
-                let place = place(places, number)?;
+                let (place, gradient) = given.get(number, &parameter)?;
                 number += 1;
-                let gradient = parameter.getattr(intern!(py, "grad"))?;
-                if !gradient.is_none() {
+                if let Some(gradient) = gradient {
                     let state = state.get_item(&parameter)?;
                     let state = state.as_ref().map(|state| state.cast::<PyDict>()).transpose()?;
                     let kept = [const { None }; 4];
@@ -347,16 +386,6 @@ impl Stepper {
         Ok((claims, owners))
     }
 
-    /// On PyTorch's own threads, or where those are not found on rayon's, if PyTorch has more than one.
-    fn executor(&self, py: Python<'_>) -> PyResult<Executor> {
-        let executor = level::executor();
-        if openmp::find() {
-            return Ok(executor);
-        }
-        let threads: usize = self.torch.num_threads.bind(py).call0()?.extract()?;
-        Ok(if threads > 1 { executor } else { executor.serial() })
-    }
-
     /// Tells autograd that what a step writes is another value from now on.
     fn count_versions(&self, py: Python<'_>, items: &[Item<'_>]) -> PyResult<()> {
         let mut written: Vec<&Bound<'_, PyAny>> = Vec::with_capacity(2 * items.len());
@@ -366,15 +395,6 @@ impl Stepper {
         }
         self.torch.increment_version.bind(py).call1((PyList::new(py, written)?,)).map(drop)
     }
-}
-
-fn place(places: Option<&[Place]>, number: usize) -> PyResult<Place> {
-    let Some(places) = places else {
-        // As many as u32 has do not fit in memory.
-        return Ok((u32::try_from(number).unwrap_or(u32::MAX), 0));
-    };
-    let place = places.get(number).copied();
-    place.ok_or_else(|| PyValueError::new_err("there must be a place for each parameter"))
 }
 
 impl Item<'_> {
@@ -414,7 +434,7 @@ fn allowed(storage: &Storage) -> &'static [Kind] {
 }
 
 #[cold]
-fn wrong(what: &str, problem: &str) -> PyErr {
+pub fn wrong(what: &str, problem: &str) -> PyErr {
     let message = format!("{what} {problem}");
     if problem.starts_with("is of") {
         PyTypeError::new_err(message)
@@ -424,7 +444,7 @@ fn wrong(what: &str, problem: &str) -> PyErr {
 }
 
 #[cold]
-fn another_layout(
+pub fn another_layout(
     given: &crate::memory::Description<'_>,
     parameter: &crate::memory::Description<'_>,
 ) -> String {
@@ -448,7 +468,7 @@ pub enum Gradient<'t> {
 }
 
 impl<'t> Gradient<'t> {
-    fn of(slice: Slice<'t>) -> Self {
+    pub fn of(slice: Slice<'t>) -> Self {
         match slice.kind() {
             Kind::F64 => Self::F64(slice.read()),
             Kind::Bf16 => Self::Bf16(slice.read()),

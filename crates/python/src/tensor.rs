@@ -1,9 +1,12 @@
 //! Tensors of PyTorch, as a step takes them: in the memory of the CPU, dense, of a known type.
 
+use crate::level;
 use crate::memory::{Description, Exchange, Kind, Memory, describe_by_methods};
+use crate::openmp;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
+use rootstep::Executor;
 
 /// What is needed of the module `torch`.
 #[derive(Debug)]
@@ -13,7 +16,7 @@ pub struct Torch {
     tensor: Py<PyType>,
     strided: Py<PyAny>,
     kinds: Vec<(Py<PyAny>, Kind)>,
-    pub num_threads: Py<PyAny>,
+    num_threads: Py<PyAny>,
     pub increment_version: Py<PyAny>,
 }
 
@@ -50,6 +53,20 @@ impl Torch {
             num_threads: torch.getattr("get_num_threads")?.unbind(),
             increment_version: increment.unbind(),
         })
+    }
+
+    /// On PyTorch's own threads, or where those are not found on rayon's, if PyTorch has more than one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the function that says how many threads there are.
+    pub fn executor(&self, py: Python<'_>) -> PyResult<Executor> {
+        let executor = level::executor();
+        if openmp::find() {
+            return Ok(executor);
+        }
+        let threads: usize = self.num_threads.bind(py).call0()?.extract()?;
+        Ok(if threads > 1 { executor } else { executor.serial() })
     }
 
     /// The description of a tensor of one of these kinds, and its memory.

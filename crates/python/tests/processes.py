@@ -13,22 +13,30 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SECONDS = 300.0
 
 
-def run(function: Any, *arguments: Any, ranks: int = 0, seconds: float = SECONDS) -> None:
+def run(
+    function: Any,
+    *arguments: Any,
+    ranks: int = 0,
+    seconds: float = SECONDS,
+    environments: Sequence[dict[str, str]] = (),
+) -> None:
     """Calls ``function(*arguments)`` in ``ranks`` processes of a gloo group; 0: in one without.
 
-    The arguments are what JSON can say. Fails with the output of all processes if one of them
+    The arguments are what JSON can say; the environments are those of the ranks, in turn, beside this one's. Fails with the output of all processes if one of them
     fails, or has not ended after ``seconds``; the others are ended then.
     """
     module = sys.modules[function.__module__]
     with tempfile.TemporaryDirectory() as directory:
         logs, processes = [], []
         for rank in range(max(ranks, 1)):
+            own = environments[rank % len(environments)] if environments else {}
             place = json.dumps([rank, ranks, f"{directory}/store", seconds])
             log = Path(directory) / f"rank{rank}"
             with log.open("wb") as output:
@@ -39,7 +47,12 @@ def run(function: Any, *arguments: Any, ranks: int = 0, seconds: float = SECONDS
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd=directory,
-                    env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "2"},
+                    env={
+                        **os.environ,
+                        "GLOO_SOCKET_IFNAME": "lo",
+                        "OMP_NUM_THREADS": "2",
+                        **own,
+                    },
                 )
             logs.append(log)
             processes.append(process)

@@ -484,7 +484,7 @@ def test_strange_parameters_are_named_and_nothing_is_written(name: str, exchange
 
 def use_methods(optimizer: Any, exchange: bool) -> None:
     """Has tensors read as with a torch that has no C functions for it, unless `exchange`."""
-    begin = sys.modules["rootstep.torch._optimizer"]._begin  # type: ignore[attr-defined]
+    begin = sys.modules["rootstep.torch._optimizer"].begin  # type: ignore[attr-defined]
     optimizer._stepper = _rootstep.Stepper(
         torch, begin, optimizer._power_of, optimizer._power, exchange
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __version__: str
 
 _Findings: TypeAlias = tuple[int, float, float, int, int, int, int, tuple[int, int] | None]
+_Report: TypeAlias = tuple[bool, float, _Findings]
 
 def signed_sqrt(x: NDArray[Any], out: NDArray[Any]) -> None: ...
 def descend(x: NDArray[Any], g: NDArray[Any], lr: float, out: NDArray[Any]) -> None: ...
@@ -79,14 +80,38 @@ class Stepper:
         clip_value: float | None,
         non_finite: str,
         places: list[tuple[int, int]] | None = None,
-    ) -> (
-        tuple[
-            bool,
-            float,
-            _Findings,
-        ]
-        | None
-    ): ...
+        gradients: list[torch.Tensor | None] | None = None,
+        factor: float | None = None,
+    ) -> _Report | None: ...
+
+_Part: TypeAlias = tuple[_Findings, list[float]]
+
+def nodes(micro_batches: int, start: int, end: int) -> list[tuple[int, int]]: ...
+def shard_elements() -> int: ...
+def whole(
+    ranks: list[list[_Part]], scales: tuple[float, float]
+) -> tuple[_Findings, tuple[float, float]]: ...
+def decide(
+    clip_norm: float | None,
+    clip_value: float | None,
+    non_finite: str,
+    found: _Findings,
+    single: bool,
+    shown: str,
+    label: str,
+) -> _Report: ...
+
+class Sums:
+    def __init__(self, torch: ModuleType, exchange: bool = True) -> None: ...
+    def add(
+        self,
+        micro_batches: int,
+        nodes: list[tuple[int, int]],
+        in_bf16: bool,
+        terms: list[list[torch.Tensor]],
+        outs: list[torch.Tensor],
+    ) -> None: ...
+    def inspect(self, parts: list[torch.Tensor], scales: tuple[float, float]) -> list[_Part]: ...
 
 def reference_step(
     torch: ModuleType,

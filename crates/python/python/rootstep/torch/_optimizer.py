@@ -33,7 +33,7 @@ class StepReport(NamedTuple):
 _PLAIN = StepReport(taken=True, clip_factor=1.0, inspection=None)
 
 
-class _Kept:
+class Kept:
     """A tensor that `load_state_dict` of torch does not cast to the type of its parameter."""
 
     __slots__ = ("tensor",)
@@ -143,7 +143,7 @@ class RootstepOptimizer(Optimizer):
 
     def _make_stepper(self) -> None:
         self._has_shards = False
-        self._stepper = Stepper(torch, _begin, self._power_of, self._power)
+        self._stepper = Stepper(torch, begin, self._power_of, self._power)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes a step on all parameters that have a gradient.
@@ -275,13 +275,17 @@ class RootstepOptimizer(Optimizer):
                 group.setdefault(name, value)
             for parameter in group["params"]:
                 if parameter in self.state:
-                    self.state[parameter] = _unpack(parameter, self.state[parameter], group)
+                    self._load(parameter, group)
+
+    def _load(self, parameter: torch.Tensor, group: dict[str, Any]) -> None:
+        """Makes the state of a parameter this optimizer's own: as it comes, it belongs to who gave it."""
+        self.state[parameter] = _unpack(parameter, self.state[parameter], group)
 
 
 def _keep_types(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     def keep(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return _Kept(value)
+            return Kept(value)
         if isinstance(value, dict):
             return {name: keep(inner) for name, inner in value.items()}
         return value
@@ -292,17 +296,23 @@ def _keep_types(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, A
 def _unpack(parameter: torch.Tensor, value: Any, group: dict[str, Any], name: str = "") -> Any:
     if isinstance(value, dict):
         return {key: _unpack(parameter, inner, group, key) for key, inner in value.items()}
-    if not isinstance(value, _Kept):
+    if not isinstance(value, Kept):
         return value
     tensor = value.tensor.detach()
+    dtype = loaded_dtype(tensor, group, name)
+    return tensor.to(device=parameter.device, dtype=dtype, copy=True)
+
+
+def loaded_dtype(tensor: torch.Tensor, group: dict[str, Any], name: str) -> torch.dtype:
+    """What a tensor of a loaded state becomes."""
     dtype = tensor.dtype
     narrow = dtype in (torch.bfloat16, torch.float16)
     if name == "momentum_buffer" and narrow and group["momentum_dtype"] is None:
         dtype = torch.float32
-    return tensor.to(device=parameter.device, dtype=dtype, copy=True)
+    return dtype
 
 
-def _begin(parameter: torch.Tensor, what: str) -> torch.Tensor:
+def begin(parameter: torch.Tensor, what: str) -> torch.Tensor:
     """What a tensor of the state begins with."""
     parameter = parameter.detach()
     if what == "full":

@@ -44,6 +44,16 @@ def numbers(groups: list[dict[str, Any]]) -> list[tuple[int, int]] | None:
     return [(getattr(parameter, _NUMBER, place), 0) for place, parameter in enumerate(parameters)]
 
 
+def number_of(parameter: torch.Tensor, place: int) -> int:
+    """The number of a tensor; its place in the optimizer if it has none."""
+    return int(getattr(parameter, _NUMBER, place))
+
+
+def is_dtensor(tensor: torch.Tensor) -> bool:
+    dtensor = _dtensor()
+    return dtensor is not None and isinstance(tensor, dtensor)
+
+
 def _dtensor() -> Any:
     """The class `DTensor`, if anything has imported it: else there is none of them."""
     return getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
