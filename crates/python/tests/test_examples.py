@@ -86,6 +86,19 @@ def test_a_search_finds_a_rate_that_learns(script: str, tmp_path: Path) -> None:
     assert percent > 75
 
 
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    alone = run("examples/ranks.py", "--quick", folder=tmp_path)
+    starter = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *starter, str(PACKAGE / "examples/ranks.py"), "--quick"]
+    both = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert both.returncode == 0, both.stderr
+    assert both.stdout == alone
+    (accuracy,) = re.findall(r"accuracy: ([\d.]+) %", alone)
+    assert float(accuracy) > 80
+
+
 def test_the_bench_has_a_row_for_each_contender(tmp_path: Path) -> None:
     output = run("benches/step.py", "--sizes", "1Ki", "1000", "--turns", "3", folder=tmp_path)
     head, *found = output.strip().split("\n\n")
