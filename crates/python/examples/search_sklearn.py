@@ -22,7 +22,7 @@ from torch import nn
 from rootstep.torch import PowerStep
 
 
-class NeuralClassifier(ClassifierMixin, BaseEstimator):
+class NeuralClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A network with one hidden layer, as an estimator: what is searched for are its arguments."""
 
     def __init__(

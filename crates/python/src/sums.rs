@@ -99,7 +99,7 @@ impl Sums {
         }
         let mut lent = claims
             .lend(&mut Seen::default())
-            .map_err(|_| PyValueError::new_err("what is read alone cannot be in anything's way"))?;
+            .map_err(|_| PyValueError::new_err("parts have memory in common that one of them writes"))?;
         let (mut single, mut double) = (Places::default(), Places::default());
         for i in 0..parts.len() {
             match Gradient::of(lent.take()) {

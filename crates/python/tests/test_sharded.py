@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -462,6 +463,35 @@ def disagreements() -> None:
     backward(model, 0, 0)
     by.accumulate()
     refused(by, model, "rank 1: it has accumulated 1 micro-batches; allowed: 2, of 5 on 3 ranks")
+    for group in by.param_groups:
+        group["lr"] = -1.0
+    accumulate_all(by, model)
+    refused(by, model, "rank 0: parameter group 0: the learning rate is -1")
+    for group in by.param_groups:
+        group["lr"] = 0.25
+    accumulate_all(by, model)
+    by.step()
+
+    # A rank that cannot take its part of a step.
+    parameters = copy.deepcopy(model.state_dict())
+    by.consolidate_state_dict(to=1)
+    states: list[Any] = [by.state_dict() if odd else None]
+    dist.broadcast_object_list(states, src=1)
+    plan = by._plan
+    assert plan is not None
+    if odd:
+        kept = next(state for state in plan.state if state)
+        kept["momentum_buffer"] = kept["momentum_buffer"].double()
+    accumulate_all(by, model)
+    with pytest.raises(
+        TypeError if odd else RuntimeError,
+        match="momentum_buffer.*float64" if odd else "rank 1 has not taken its part of a step",
+    ):
+        by.step()
+    accumulate_all(by, model)
+    refused(by, model, "rank 0: a step was broken off after some parameters were written")
+    model.load_state_dict(parameters)
+    by.load_state_dict(states[0])
     accumulate_all(by, model)
     by.step()
 

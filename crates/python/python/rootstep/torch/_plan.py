@@ -49,6 +49,7 @@ class Plan:
         self.names = list(_names(groups))
         self.groups = [n for n, group in enumerate(groups) for _ in group["params"]]
         self.parameters: list[torch.Tensor] = [p for group in groups for p in group["params"]]
+        self._numbers = {parameter: n for n, parameter in enumerate(self.parameters)}
         for name, parameter in zip(self.names, self.parameters, strict=True):
             _check_parameter(name, parameter, in_bf16)
         self._kinds = [_kind(parameter) for parameter in self.parameters]
@@ -99,6 +100,7 @@ class Plan:
         return self.parameter_wire if node[1] - node[0] == 1 else self.sum_wire
 
     def accumulate(self, sums: Sums) -> None:
+        """Takes the gradients of the next micro-batch; with the last one of a node, its sum is complete."""
         if self.count == self.micro_batches:
             raise ValueError(
                 f"rank {self.ranks.rank} has accumulated its {self.count} micro-batches; allowed: `step()`"
@@ -133,7 +135,8 @@ class Plan:
             self._node = None
 
     def load(self, parameter: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        (number,) = (n for n, known in enumerate(self.parameters) if known is parameter)
+        """Takes what is here of a parameter out of its state."""
+        number = self._numbers[parameter]
         name = self.names[number]
         self.loaded.append([number, sorted(state)])
         for piece, own in zip(self.own, self.state, strict=True):

@@ -34,34 +34,33 @@ class Ranks:
             raise ValueError("`process_group` is one without this process; allowed: one with it")
 
     def gather(self, own: torch.Tensor, what: str) -> torch.Tensor:
-        """The tensors of all ranks, which have one shape: a row for each rank."""
+        """The tensors of all ranks, which have one length: a row for each rank."""
         if self.size == 1:
             return own[None]
-        sent = own.contiguous().view(torch.uint8)
-        found = torch.empty((self.size, *sent.shape), dtype=torch.uint8)
-        self._call(
-            what, lambda: dist.all_gather_into_tensor(found.view(-1), sent.view(-1), self._group)
-        )
-        return found.view(own.dtype)
+        sent = own.view(torch.uint8)
+        found = torch.empty(self.size * sent.numel(), dtype=torch.uint8)
+        self.gather_into(found, sent, what)
+        return found.view(own.dtype).view(self.size, -1)
+
+    def gather_into(self, found: torch.Tensor, sent: torch.Tensor, what: str) -> None:
+        """Writes the bytes of all ranks, as many of each, one behind the other."""
+        self._call(what, lambda: dist.all_gather_into_tensor(found, sent, self._group))
 
     def exchange(
         self,
         sent: torch.Tensor,
         sent_sizes: Sequence[int],
+        received: torch.Tensor,
         received_sizes: Sequence[int],
         what: str,
-    ) -> torch.Tensor:
-        """Sends to each rank so many bytes, and gives those that are received from each."""
-        if self.size == 1:
-            return sent
-        received = torch.empty(sum(received_sizes), dtype=torch.uint8)
+    ) -> None:
+        """Sends to each rank so many bytes, and receives so many from each."""
         self._call(
             what,
             lambda: dist.all_to_all_single(
                 received, sent, list(received_sizes), list(sent_sizes), self._group
             ),
         )
-        return received
 
     def objects(self, own: Any, what: str) -> list[Any]:
         """The objects of all ranks."""

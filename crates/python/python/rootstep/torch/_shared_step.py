@@ -33,23 +33,18 @@ class SharedStep:
 
     def take(self) -> Any:
         plan = self._plan
+        problem = self._problem()
         if not plan.agreed:
-            agree(self._ranks, self._description(), self._broken_problem(), [])
+            agree(self._ranks, self._description(), problem, [])
             plan.agreed = True
-        self._present = agree(
-            self._ranks,
-            self._settings(),
-            self._broken_problem() or self._count_problem(),
-            plan.present,
-        )
+        self._present = agree(self._ranks, self._settings(), problem, plan.present)
         gradients = self._summed()
         report = self._look(gradients)
         if report is not None and not report[0]:
             return report
         plan.consolidated = None
         plan.broken = self._ranks.size > 1
-        problem = self._take_own(gradients, 1.0 if report is None else report[1])
-        self._spread(problem)
+        self._spread(self._take_own(gradients, 1.0 if report is None else report[1]))
         plan.broken = False
         return report
 
@@ -82,22 +77,25 @@ class SharedStep:
             **{f"group {n}": settings(group) for n, group in enumerate(optimizer.param_groups)},
         }
 
-    def _broken_problem(self) -> str | None:
-        if not self._plan.broken:
-            return None
-        return (
-            "a step was broken off after some parameters were written; allowed: `load_state_dict`, of a state that "
-            "was saved with its parameters"
-        )
-
-    def _count_problem(self) -> str | None:
-        plan = self._plan
-        if plan.count == plan.micro_batches:
-            return None
-        return (
-            f"it has accumulated {plan.count} micro-batches; allowed: {plan.micro_batches}, of "
-            f"{self._optimizer.all_micro_batches} on {self._ranks.size} ranks"
-        )
+    def _problem(self) -> str | None:
+        """What forbids a step, before anything is sent."""
+        optimizer, plan = self._optimizer, self._plan
+        if plan.broken:
+            return (
+                "a step was broken off after some parameters were written; allowed: `load_state_dict`, of a state that "
+                "was saved with its parameters"
+            )
+        if plan.count != plan.micro_batches:
+            return (
+                f"it has accumulated {plan.count} micro-batches; allowed: {plan.micro_batches}, of "
+                f"{optimizer.all_micro_batches} on {self._ranks.size} ranks"
+            )
+        try:
+            for number, group in enumerate(optimizer.param_groups):
+                optimizer._stepper.check(group, number)
+        except (TypeError, ValueError) as error:
+            return str(error)
+        return None
 
     def _summed(self) -> list[torch.Tensor | None]:
         """The gradient of each own piece; None where there is none."""
@@ -133,8 +131,12 @@ class SharedStep:
         sizes = [0 if node is None else plan.wire(node).sizes[rank] for node in nodes]
         own = nodes[rank]
         sent = torch.empty(0, dtype=torch.uint8) if own is None else plan.sent[slot]
-        sent_sizes = [0] * len(nodes) if own is None else plan.wire(own).sizes
-        received = self._ranks.exchange(sent, sent_sizes, sizes, "sums of gradients")
+        if self._ranks.size == 1:
+            received = sent
+        else:
+            received = plan.memory(("received", slot), sum(sizes))
+            sent_sizes = [0] * len(nodes) if own is None else plan.wire(own).sizes
+            self._ranks.exchange(sent, sent_sizes, received, sizes, "sums of gradients")
         return {
             node: plan.wire(node).views(part, rank)
             for node, part in zip(nodes, parts(received, sizes), strict=True)
@@ -254,7 +256,9 @@ class SharedStep:
         with torch.no_grad():
             flats = [flat(parameter) for parameter in plan.parameters]
             _copy(wire.views(sent[_STATUS:], ranks.rank), _views(flats, plan.own))
-            rows = ranks.gather(sent, "parameters after a step")
+            found = plan.memory("all parameters", ranks.size * sent.numel())
+            ranks.gather_into(found, sent, "parameters after a step")
+            rows = found.view(ranks.size, -1)
             if problem is not None:
                 raise problem
             failed = [rank for rank, status in enumerate(rows[:, 0].tolist()) if status]

@@ -39,12 +39,10 @@ def gathered(ranks: Ranks, own: list[Share], to: int) -> list[Share] | None:
     sent = torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8)
     sizes = [_bytes(rank_described) for rank_described in all_described]
     is_here = ranks.rank == to
-    received = ranks.exchange(
-        sent,
-        [sent.numel() if rank == to else 0 for rank in range(ranks.size)],
-        sizes if is_here else [0] * ranks.size,
-        "the state",
-    )
+    sent_sizes = [sent.numel() if rank == to else 0 for rank in range(ranks.size)]
+    received_sizes = sizes if is_here else [0] * ranks.size
+    received = torch.empty(sum(received_sizes), dtype=torch.uint8)
+    ranks.exchange(sent, sent_sizes, received, received_sizes, "the state")
     if not is_here:
         return None
     found = []
