@@ -125,6 +125,8 @@ def all_of_it(directory: str, before: int) -> None:
         disagreements()
     if size == 4:
         other_orders()
+        silent()
+        os._exit(0)
     if size in (2, 3):
         alone(ends=size == 2)
 
@@ -507,7 +509,7 @@ def disagreements() -> None:
 
 
 def alone(ends: bool) -> None:
-    """The last rank ends, or does not come."""
+    """The last rank ends in a step, or does not come to one."""
     rank, size = dist.get_rank(), dist.get_world_size()
     group = dist.new_group(timeout=timedelta(seconds=3))
     model = net("f32")
@@ -515,19 +517,41 @@ def alone(ends: bool) -> None:
     train(model, by, range(1))
     before = digest(model)
     accumulate_all(by, model)
+    missed = "sums of gradients" if ends else "what the others have"
     if rank == size - 1:
         if not ends:
             time.sleep(5)
-        os._exit(0)
+            os._exit(0)
+        by._ranks.exchange = lambda *_: os._exit(0)  # type: ignore[method-assign]
+        by.step()
     start = time.monotonic()
-    with pytest.raises(
-        RuntimeError, match=f"rank {rank} of {size} has not received what the others"
-    ):
+    with pytest.raises(RuntimeError, match=f"rank {rank} of {size} has not received {missed}"):
         by.step()
     assert time.monotonic() - start < 40
     assert digest(model) == before
     # (The group is not whole any more: it cannot be ended in order.)
     os._exit(0)
+
+
+def silent() -> None:
+    """The last rank does not send what it should."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    group = dist.new_group(timeout=timedelta(seconds=3))
+    model = net("f32")
+    by = sharded(model, "f32", process_group=group)
+    accumulate_all(by, model)
+    if rank == size - 1:
+
+        def never(*_: Any) -> None:
+            time.sleep(4)
+            os._exit(0)
+
+        by._ranks.exchange = never  # type: ignore[method-assign]
+        by.step()
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="has not received sums of gradients: another one"):
+        by.step()
+    assert time.monotonic() - start < 40
 
 
 # In one process, without a group.

@@ -129,17 +129,18 @@ class SharedStep:
         plan, rank = self._plan, self._ranks.rank
         nodes = [nodes[slot] if slot < len(nodes) else None for nodes in plan.nodes]
         sizes = [0 if node is None else plan.wire(node).sizes[rank] for node in nodes]
+        sizes[rank] = 0
+        received = parts(plan.memory(("received", slot), sum(sizes)), sizes)
         own = nodes[rank]
-        sent = torch.empty(0, dtype=torch.uint8) if own is None else plan.sent[slot]
-        if self._ranks.size == 1:
-            received = sent
+        if own is None:
+            sent = [torch.empty(0, dtype=torch.uint8)] * len(nodes)
         else:
-            received = plan.memory(("received", slot), sum(sizes))
-            sent_sizes = [0] * len(nodes) if own is None else plan.wire(own).sizes
-            self._ranks.exchange(sent, sent_sizes, received, sizes, "sums of gradients")
+            sent = parts(plan.sent[slot], plan.wire(own).sizes)
+            received[rank] = sent[rank]
+        self._ranks.exchange(sent, received, "sums of gradients")
         return {
             node: plan.wire(node).views(part, rank)
-            for node, part in zip(nodes, parts(received, sizes), strict=True)
+            for node, part in zip(nodes, received, strict=True)
             if node is not None
         }
 
@@ -251,25 +252,25 @@ class SharedStep:
         if ranks.size == 1:
             return
         wire = plan.parameter_wire
-        sent = plan.memory("parameters", _STATUS + max(wire.sizes))
+        sizes = [_STATUS + size for size in wire.sizes]
+        received = parts(plan.memory("parameters", sum(sizes)), sizes)
+        sent = received[ranks.rank]
         sent[0] = int(problem is not None)
         with torch.no_grad():
             flats = [flat(parameter) for parameter in plan.parameters]
             _copy(wire.views(sent[_STATUS:], ranks.rank), _views(flats, plan.own))
-            found = plan.memory("all parameters", ranks.size * sent.numel())
-            ranks.gather_into(found, sent, "parameters after a step")
-            rows = found.view(ranks.size, -1)
+            ranks.exchange([sent] * ranks.size, received, "parameters after a step")
             if problem is not None:
                 raise problem
-            failed = [rank for rank, status in enumerate(rows[:, 0].tolist()) if status]
+            failed = [rank for rank, part in enumerate(received) if part[0].item() != 0]
             if failed:
                 raise RuntimeError(
                     f"rank {failed[0]} has not taken its part of a step: its own error says why; allowed: "
                     "`load_state_dict`, of a state that was saved with its parameters"
                 )
-            for rank, row in enumerate(rows):
+            for rank, part in enumerate(received):
                 if rank != ranks.rank:
-                    _copy(_views(flats, plan.pieces[rank]), wire.views(row[_STATUS:], rank))
+                    _copy(_views(flats, plan.pieces[rank]), wire.views(part[_STATUS:], rank))
 
 
 def _views(flats: list[torch.Tensor], pieces: list[Piece]) -> list[torch.Tensor]:

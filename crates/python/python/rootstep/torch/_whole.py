@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rootstep.torch._layout import Piece, flat
+from rootstep.torch._layout import Piece, flat, parts
 from rootstep.torch._optimizer import Kept, loaded_dtype
 from rootstep.torch._ranks import Ranks
 
@@ -35,16 +35,17 @@ def gathered(ranks: Ranks, own: list[Share], to: int) -> list[Share] | None:
     if ranks.size == 1:
         return own
     # As bytes: process groups do not send all types.
-    parts = [tensor.reshape(-1).view(torch.uint8) for tensor in tensors]
-    sent = torch.cat(parts) if parts else torch.empty(0, dtype=torch.uint8)
+    rows = [tensor.reshape(-1).view(torch.uint8) for tensor in tensors]
+    sent = torch.cat(rows) if rows else torch.empty(0, dtype=torch.uint8)
     sizes = [_bytes(rank_described) for rank_described in all_described]
-    is_here = ranks.rank == to
-    sent_sizes = [sent.numel() if rank == to else 0 for rank in range(ranks.size)]
-    received_sizes = sizes if is_here else [0] * ranks.size
-    received = torch.empty(sum(received_sizes), dtype=torch.uint8)
-    ranks.exchange(sent, sent_sizes, received, received_sizes, "the state")
-    if not is_here:
+    if ranks.rank != to:
+        nothing = [torch.empty(0, dtype=torch.uint8)] * ranks.size
+        ranks.exchange([*nothing[:to], sent, *nothing[to + 1 :]], nothing, "the state")
         return None
+    received = torch.empty(sum(sizes), dtype=torch.uint8)
+    into = parts(received, sizes)
+    into[to].copy_(sent)
+    ranks.exchange([sent[:0]] * ranks.size, into, "the state")
     found = []
     for piece, items in chain.from_iterable(all_described):
         state = {}
