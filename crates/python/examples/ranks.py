@@ -31,7 +31,7 @@ SIZE = 16
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a test of some seconds")
-    steps = 30 if parser.parse_args().quick else 300
+    steps = 60 if parser.parse_args().quick else 300
 
     if "WORLD_SIZE" in os.environ:  # It is torchrun that starts this.
         dist.init_process_group("gloo")
