@@ -123,6 +123,7 @@ def all_of_it(directory: str, before: int) -> None:
     size = dist.get_world_size()
     if size == 3:
         disagreements()
+        some_of_the_processes()
     if size == 4:
         other_orders()
         silent()
@@ -506,6 +507,23 @@ def disagreements() -> None:
         again.load_state_dict(state[0])
     accumulate_all(again, model)
     refused(again, model, "the loaded state")
+
+
+def some_of_the_processes() -> None:
+    """A group whose ranks have other numbers than the processes."""
+    group = dist.new_group([1, 2])
+    whole = net("f32 clipped")
+    expected = train(whole, sharded(whole, "f32 clipped"), range(2))
+    model = net("f32 clipped")
+    if dist.get_rank() == 0:
+        with pytest.raises(ValueError, match="`process_group` is one without this process"):
+            sharded(model, "f32 clipped", process_group=group)
+        return
+    by = sharded(model, "f32 clipped", process_group=group)
+    assert train(model, by, range(2)) == expected
+    by.consolidate_state_dict(to=1)
+    if dist.get_rank(group) == 1:
+        assert len(by.state_dict()["state"]) == 7
 
 
 def alone(ends: bool) -> None:
