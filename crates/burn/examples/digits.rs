@@ -1,8 +1,9 @@
 //! A small convolutional network on handwritten digits: which optimizer, and at which learning rate?
 //!
 //! ```sh
-//! cargo run --release --example digits             # in crates/burn
-//! cargo run --release --example digits -- --quick  # some seconds
+//! # in crates/burn, with burn as fast as it is by default:
+//! cargo run --release --features burn/rayon,burn/simd --example digits
+//! cargo run --release --features burn/rayon,burn/simd --example digits -- --quick  # some seconds
 //! ```
 //!
 //! Each contender trains at each rate of one grid, from several seeds. Its best rate is chosen on validation images;
@@ -22,11 +23,11 @@ use burn::tensor::{Device, Int, Tensor};
 use rand::seq::SliceRandom as _;
 use rand::{Rng, SeedableRng as _};
 use rand_pcg::Pcg64;
-use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use rootstep::optimizer::{Optimizer, Power, Rule};
 use rootstep_burn::WholeModule;
 use std::error::Error;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -300,6 +301,31 @@ fn grid(lowest: i32, highest: i32, per_decade: i32) -> Vec<f64> {
     exponents.map(|k| 10_f64.powf(f64::from(k) / f64::from(per_decade))).collect()
 }
 
+/// The results of tasks, in their order: as many at a time as there are cores.
+///
+/// burn splits what it computes over the threads of rayon. For a small network they wait for each other most of the
+/// time. So each task is in a pool of one thread.
+fn side_by_side<T: Send>(tasks: usize, task: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, T)>> {
+        let own = std::iter::repeat_with(|| next.fetch_add(1, Relaxed));
+        let own = own.take_while(|&place| place < tasks);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+        pool.install(|| own.map(|place| Ok((place, task(place)?))).collect())
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(tasks);
+    let mut results = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            results.extend(worker.join().map_err(|_| "a training has panicked")??);
+        }
+        Result::Ok(())
+    })?;
+    results.sort_unstable_by_key(|(place, _)| *place);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (rates, seeds, epochs) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
@@ -315,11 +341,10 @@ fn main() -> Result<()> {
             tasks.extend((0..seeds).map(|seed| (contender, rate, seed as u64)));
         }
     }
-    let scores: Result<Vec<Scores>> = tasks
-        .into_par_iter()
-        .map(|(contender, rate, seed)| train(&data, contender, rate, seed, epochs))
-        .collect();
-    let scores = scores?;
+    let scores = side_by_side(tasks.len(), |task| {
+        let (contender, rate, seed) = tasks[task];
+        train(&data, contender, rate, seed, epochs)
+    })?;
     let at_rates: Vec<Vec<Scores>> = scores.chunks(seeds).map(<[Scores]>::to_vec).collect();
     let rows: Vec<Row> = contenders()
         .into_iter()

@@ -153,6 +153,29 @@ impl Rule {
         }
     }
 
+    /// How many words tell rules apart.
+    pub(crate) const WORDS: usize = size_of::<Self>().div_ceil(size_of::<u64>());
+
+    /// The bits of all fields. (0 and -0 are two rules.)
+    #[inline(always)]
+    pub(crate) fn words(&self) -> [u64; Self::WORDS] {
+        let pair =
+            |a: i32, b: i32| u64::from(a.cast_unsigned()) << 32 | u64::from(b.cast_unsigned());
+        [
+            self.size as u64,
+            self.learning_rate.to_bits(),
+            self.power_epsilon.to_bits(),
+            self.momentum.to_bits(),
+            self.dampening.to_bits(),
+            self.weight_decay.to_bits(),
+            self.decoupled_weight_decay.to_bits(),
+            self.gradient_factor.to_bits(),
+            self.clip_value.to_bits(),
+            pair(self.power, self.power_of),
+            pair(self.nesterov, self.maximize),
+        ]
+    }
+
     #[inline(always)] // As `step`: rules are too long to be handed over.
     fn core(&self) -> Result<CoreRule, Problem> {
         let power = match Power::of("power", self.power)? {

@@ -4,17 +4,20 @@
 
 use crate::constants::{MomentumFormat, Storage, Type, either};
 use crate::executor::{Executor, run};
-use crate::memory::{Claim, Claims, Name, Plain, Span, no_memory, overlap_of_few, overlapping};
+use crate::memory::{
+    Claim, Claims, Name, Plain, Span, may_overlap, no_memory, overlap_of_few, overlapping,
+};
 use crate::sized::{read, size_of_given};
 use crate::status::{Problem, Status};
 use crate::step::{Rule, Tensor, rootstep_int8_scales};
 use half::{bf16, f16};
 use rootstep::optimizer::{Draws, MomentumMut, Step, StorageMut, TensorStep};
 use rootstep::{Element, Float};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::slice::from_mut;
+use std::thread::LocalKey;
 
 /// Parameters or a gradient, in one of the types that are computed in `C`.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +60,8 @@ struct Checked<C> {
 trait Computed: Element<Compute = Self> + Float + Plain {
     /// The types of elements that are.
     const TYPES: &'static [Type];
+    /// Of each thread.
+    const LAST: &'static LocalKey<RefCell<Option<Last<Self>>>>;
 
     /// The step on parameters and a gradient that are in memory of their own.
     ///
@@ -72,6 +77,7 @@ trait Computed: Element<Compute = Self> + Float + Plain {
 
 impl Computed for f64 {
     const TYPES: &'static [Type] = &[Type::F64];
+    const LAST: &'static LocalKey<RefCell<Option<Last<Self>>>> = &F64_LAST;
 
     #[inline(always)] // As all that hands on a step: it is long.
     unsafe fn lend<'a>(
@@ -92,6 +98,7 @@ impl Computed for f64 {
 
 impl Computed for f32 {
     const TYPES: &'static [Type] = &[Type::F32, Type::Bf16, Type::F16];
+    const LAST: &'static LocalKey<RefCell<Option<Last<Self>>>> = &F32_LAST;
 
     #[inline(always)]
     unsafe fn lend<'a>(
@@ -143,22 +150,11 @@ impl<C: Computed> Checked<C> {
     fn of(i: usize, tensor: &Tensor) -> Result<Self, Problem> {
         let name = |field| Name { field, tensor: Some(i) };
         let length = tensor.length;
-        let numbers = |field, type_field, given, start: *const c_void| {
-            let kind = Type::of(name(type_field), given)?;
-            if !C::TYPES.contains(&kind) {
-                return Err(other_type::<C>(name(type_field), kind));
-            }
-            Ok(match kind {
-                Type::F32 | Type::F64 => {
-                    Numbers::Full(Span::new(name(field), start.cast(), length)?)
-                }
-                Type::Bf16 => Numbers::Bf16(Span::new(name(field), start.cast(), length)?),
-                Type::F16 => Numbers::F16(Span::new(name(field), start.cast(), length)?),
-            })
-        };
         let start = tensor.parameters.cast_const();
-        let parameters = numbers("parameters", "parameters_type", tensor.parameters_type, start)?;
-        let gradient = numbers("gradient", "gradient_type", tensor.gradient_type, tensor.gradient)?;
+        let names = (name("parameters"), name("parameters_type"));
+        let parameters = Numbers::of(names, tensor.parameters_type, start, length)?;
+        let names = (name("gradient"), name("gradient_type"));
+        let gradient = Numbers::of(names, tensor.gradient_type, tensor.gradient, length)?;
         Ok(Self {
             rule: tensor.rule,
             first: either(name("first"), tensor.first)?,
@@ -231,6 +227,26 @@ impl<C: Computed> Checked<C> {
         };
         // SAFETY: as of the caller.
         unsafe { C::lend(self, step, momentum) }.with_storage(storage)
+    }
+}
+
+impl<C: Computed> Numbers<C> {
+    #[inline(always)]
+    fn of(
+        (field, of_type): (Name, Name),
+        given: i32,
+        start: *const c_void,
+        length: usize,
+    ) -> Result<Self, Problem> {
+        let kind = Type::of(of_type, given)?;
+        if !C::TYPES.contains(&kind) {
+            return Err(other_type::<C>(of_type, kind));
+        }
+        Ok(match kind {
+            Type::F32 | Type::F64 => Self::Full(Span::new(field, start.cast(), length)?),
+            Type::Bf16 => Self::Bf16(Span::new(field, start.cast(), length)?),
+            Type::F16 => Self::F16(Span::new(field, start.cast(), length)?),
+        })
     }
 }
 
@@ -403,11 +419,13 @@ impl<C> Default for Lists<C> {
     }
 }
 
-type Kept<C> = std::thread::LocalKey<Cell<Lists<C>>>;
+type Kept<C> = LocalKey<Cell<Lists<C>>>;
 
 thread_local! {
     static F32_LISTS: Cell<Lists<f32>> = Cell::default();
     static F64_LISTS: Cell<Lists<f64>> = Cell::default();
+    static F32_LAST: RefCell<Option<Last<f32>>> = const { RefCell::new(None) };
+    static F64_LAST: RefCell<Option<Last<f64>>> = const { RefCell::new(None) };
 }
 
 /// # Safety
@@ -441,7 +459,10 @@ unsafe fn step_one<C: Computed>(
     let mut own = MaybeUninit::uninit();
     // SAFETY: as of the caller.
     let tensor = Checked::<C>::of(0, unsafe { tensors.get(0, &mut own) }?)?;
-    check_overlap(overlap_of_few(&tensor.claims(0)))?;
+    let claims = tensor.claims(0);
+    if may_overlap(&claims) {
+        check_overlap(overlap_of_few(&claims))?;
+    }
     // SAFETY: as of the caller.
     let step = unsafe { new_step(tensor.rule, tensor.first) };
     let step = step.map_err(|problem| of_tensor(problem, 0))?;
@@ -517,6 +538,15 @@ impl<C: Computed> Rules<C> {
     }
 }
 
+/// The numbers of the last rule of a thread: tensors that are stepped in calls of their own share one as well, and
+/// to make them takes as long as to step some hundred elements.
+#[derive(Debug, Clone, Copy)]
+struct Last<C> {
+    rule: [u64; Rule::WORDS],
+    first: bool,
+    step: Step<C>,
+}
+
 /// # Safety
 ///
 /// A rule that is not NULL must be one whose size is set.
@@ -526,5 +556,16 @@ unsafe fn new_step<C: Computed>(rule: *const Rule, first: bool) -> Result<Step<C
     let size = unsafe { size_of_given(rule) }?;
     let mut own = MaybeUninit::uninit();
     // SAFETY: as of the caller.
-    unsafe { read(rule, size, &mut own) }?.step(first)
+    let rule = unsafe { read(rule, size, &mut own) }?;
+    let words = rule.words();
+    let known = |last: &Last<C>| last.rule == words && last.first == first;
+    let known = |last: &Option<Last<C>>| last.as_ref().filter(|last| known(last)).map(|l| l.step);
+    // In a thread that ends there may be no place for it any more.
+    if let Ok(Some(step)) = C::LAST.try_with(|last| known(&last.borrow())) {
+        return Ok(step);
+    }
+    let step = rule.step(first)?;
+    let new = Last { rule: words, first, step };
+    let _ = C::LAST.try_with(|last| *last.borrow_mut() = Some(new));
+    Ok(step)
 }

@@ -16,8 +16,8 @@ use candle_nn::{AdamW, Optimizer, ParamsAdamW, SGD, VarMap, loss};
 use model::{CONTEXT, Transformer, initialise};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use rayon::prelude::*;
 use rootstep_candle::{Error, Power, RootStep, Rule, Schedule};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 const TEXT: &str = include_str!("text.txt");
@@ -29,7 +29,7 @@ const PIECES: usize = 128;
 struct Effort {
     rates: Vec<f64>,
     steps: u64,
-    seeds: u64,
+    seeds: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -152,36 +152,53 @@ struct Outcome {
     tests: Vec<f64>,
 }
 
+/// The results of runs, in their order: as many at a time as there are cores.
+fn side_by_side<T: Send>(runs: usize, run: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, T)>> {
+        let taken = std::iter::repeat_with(|| next.fetch_add(1, Relaxed));
+        let own = taken.take_while(|&place| place < runs);
+        own.map(|place| Ok((place, run(place)?))).collect()
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(runs);
+    let mut results = Vec::new();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            results.extend(worker.join().expect("a run has panicked")?);
+        }
+        Ok::<_, candle_core::Error>(())
+    })?;
+    results.sort_unstable_by_key(|(place, _)| *place);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+fn place_of_least(losses: &[f64]) -> usize {
+    let mut places: Vec<usize> = (0..losses.len()).collect();
+    places.sort_by(|&a, &b| losses[a].total_cmp(&losses[b]));
+    places[0]
+}
+
 fn compare(effort: &Effort, text: &Text) -> Result<Vec<Outcome>> {
     let contenders = contenders();
-    let runs: Vec<_> = (0..contenders.len() * effort.rates.len()).collect();
-    let losses: Vec<f64> = runs
-        .into_par_iter()
-        .map(|run| {
-            let (contender, rate) = (run / effort.rates.len(), run % effort.rates.len());
-            let (_, contender) = contenders[contender];
-            train(contender, effort.rates[rate], 0, effort.steps, text).map(|(loss, _)| loss)
-        })
-        .collect::<Result<_>>()?;
-    let least = |losses: &[f64]| {
-        let mut places: Vec<usize> = (0..losses.len()).collect();
-        places.sort_by(|&a, &b| losses[a].total_cmp(&losses[b]));
-        places[0]
-    };
-    let of_contenders = contenders.iter().zip(losses.chunks(effort.rates.len()));
-    let outcomes: Vec<_> = of_contenders.collect();
-    outcomes
-        .into_par_iter()
-        .map(|(&(name, contender), at_rates)| {
-            let best = least(at_rates);
-            let seeds = (1..=effort.seeds).into_par_iter();
-            let tests = seeds.map(|seed| {
-                train(contender, effort.rates[best], seed, effort.steps, text).map(|(_, loss)| loss)
-            });
-            let tests = tests.collect::<Result<_>>()?;
-            Ok(Outcome { name, at_rates: at_rates.to_vec(), best, tests })
-        })
-        .collect()
+    let (rates, seeds) = (effort.rates.len(), effort.seeds);
+    let losses = side_by_side(contenders.len() * rates, |run| {
+        let (_, contender) = contenders[run / rates];
+        Ok(train(contender, effort.rates[run % rates], 0, effort.steps, text)?.0)
+    })?;
+    let best: Vec<usize> = losses.chunks(rates).map(place_of_least).collect();
+    // From each seed, all contenders.
+    let tests = side_by_side(contenders.len() * seeds, |run| {
+        let (place, seed) = (run % contenders.len(), run / contenders.len() + 1);
+        let ((_, contender), rate) = (contenders[place], effort.rates[best[place]]);
+        Ok(train(contender, rate, seed as u64, effort.steps, text)?.1)
+    })?;
+    let of_contenders = contenders.iter().zip(losses.chunks(rates)).zip(best).enumerate();
+    let outcomes = of_contenders.map(|(place, (((name, _), at_rates), best))| {
+        let tests = tests.iter().copied().skip(place).step_by(contenders.len()).collect();
+        Outcome { name, at_rates: at_rates.to_vec(), best, tests }
+    });
+    Ok(outcomes.collect())
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -223,10 +240,24 @@ fn print_tables(outcomes: &[Outcome], effort: &Effort) {
     }
 }
 
+/// Candle shares each operation, however short, with threads of its own, which spin until there is more, and which serve
+/// one caller at a time. Trainings side by side would wait for them: they take a quarter of the time without. How many
+/// there are is read from the environment, once.
+fn without_candles_threads() -> Result<()> {
+    const THREADS: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(THREADS).is_some() {
+        return Ok(());
+    }
+    let mut again = std::process::Command::new(std::env::current_exe()?);
+    let status = again.args(std::env::args_os().skip(1)).env(THREADS, "1").status()?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
 fn main() -> Result<()> {
+    without_candles_threads()?;
     let effort = match std::env::args().nth(1).as_deref() {
         None => {
-            Effort { rates: vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0], steps: 200, seeds: 3 }
+            Effort { rates: vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0], steps: 150, seeds: 3 }
         }
         Some("--quick") => Effort { rates: vec![0.003, 0.03], steps: 20, seeds: 1 },
         Some(other) => {
