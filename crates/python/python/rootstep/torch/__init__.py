@@ -2,6 +2,8 @@
 
 Each class is a `torch.optim.Optimizer` for parameters in the memory of the CPU, in float32, float64, bfloat16 or
 float16. All tensors of a model are stepped in one call, with the interpreter lock released.
+
+`rootstep.torch.distributed`: training by any number of processes, with the bits of one.
 """
 
 from rootstep._arrays import Inspection
