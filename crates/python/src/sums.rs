@@ -97,9 +97,9 @@ impl Sums {
             let (_, memory) = read.map_err(|problem| wrong(&format!("part {i}"), &problem))?;
             claims.claim(memory, false);
         }
-        let mut lent = claims
-            .lend(&mut Seen::default())
-            .map_err(|_| PyValueError::new_err("parts have memory in common that one of them writes"))?;
+        let mut lent = claims.lend(&mut Seen::default()).map_err(|_| {
+            PyValueError::new_err("parts have memory in common that one of them writes")
+        })?;
         let (mut single, mut double) = (Places::default(), Places::default());
         for i in 0..parts.len() {
             match Gradient::of(lent.take()) {
