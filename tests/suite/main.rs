@@ -37,6 +37,7 @@ mod optimizer_state;
 mod oracle;
 #[cfg(feature = "rayon")]
 mod parallel;
+mod rows;
 mod schedules;
 #[cfg(feature = "rayon")]
 mod soak;
