@@ -15,6 +15,8 @@ mod process;
 mod specified;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/table.rs"]
+mod table;
 #[path = "../support/tensor.rs"]
 mod tensor;
 

@@ -2,13 +2,13 @@
 
 use crate::floating_point::Environment;
 use crate::support::{executors, random_bits, random_values, unit_values};
-use crate::tensor::{GRADIENTS, MOMENTA, Momentum, Numbers, Place, STORED, Storage, Tensor};
+use crate::table::{Table, blocks};
+use crate::tensor::{GRADIENTS, MOMENTA, Momentum, Numbers, Place, STORED, Tensor};
 use half::{bf16, f16};
 use rootstep::optimizer::{
-    Draws, INT8_BLOCK, MomentumMut, Power, RowsStep, Rule, Step, StorageMut, TensorStep,
+    INT8_BLOCK, MomentumMut, Power, RowsStep, Rule, Step, StorageMut, TensorStep,
 };
-use rootstep::{Element, Error, Executor, reference};
-use std::ops::Range;
+use rootstep::{Error, Executor, reference};
 
 const PLACE: Place = Place { seed: 3, step: 4, tensor: 5, start: 77 };
 
@@ -17,165 +17,31 @@ fn units(length: usize, seed: u64) -> Vec<f32> {
     (0..length).map(|_| value()).collect()
 }
 
-/// A table, and the gradient of some of its rows.
-#[derive(Clone)]
-struct Table {
-    width: usize,
-    indices: Vec<usize>,
-    /// Its gradient is that of the rows.
-    tensor: Tensor,
-}
-
-impl Table {
-    fn new(
-        (rows, width): (usize, usize),
-        indices: &[usize],
-        step: Step<f32>,
-        stored: (&str, &str),
-        gradient: &str,
-        momentum: &str,
-    ) -> Self {
-        let length = rows * width;
-        let values = units(indices.len() * width, 9);
-        let gradient = Numbers::of(gradient, &values);
-        let numbers = units(length, 8);
-        let mut tensor = Tensor::of(step, stored, &numbers, gradient, momentum, PLACE);
-        let mut bits = random_bits(7);
-        match &mut tensor.momentum {
-            Momentum::None => {}
-            Momentum::Full(m) => m.copy_from_slice(&units(length, 6)),
-            Momentum::Bf16(m) => m.iter_mut().for_each(|m| *m = 0x3f00 + (bits() >> 56) as u16),
-            Momentum::Int8(codes, scales) => {
-                codes.iter_mut().for_each(|code| *code = (bits() >> 56) as i8);
-                scales.iter_mut().for_each(|scale| *scale = (bits() >> 40) as f32 / 1e7);
-            }
-        }
-        Self { width, indices: indices.to_vec(), tensor }
-    }
-
-    fn step(&mut self) -> RowsStep<'_, f32> {
-        let Tensor { step, parameters, storage, gradient, momentum, .. } = &mut self.tensor;
-        let momentum = match momentum {
-            Momentum::None => MomentumMut::None,
-            Momentum::Full(m) => MomentumMut::Full(m),
-            Momentum::Bf16(m) => MomentumMut::Bf16(m),
-            Momentum::Int8(codes, scales) => MomentumMut::Int8 { codes, scales },
-        };
-        let place = (*step, self.width, &self.indices[..]);
-        let rows = match gradient {
-            Numbers::F32(rows) => on(place, parameters, rows, momentum),
-            Numbers::Bf16(rows) => on(place, parameters, rows, momentum),
-            Numbers::F16(rows) => on(place, parameters, rows, momentum),
-        };
-        rows.with_storage(match storage {
-            Storage::Nearest => StorageMut::Nearest,
-            Storage::Stochastic(Place { seed, step, tensor, start }) => {
-                StorageMut::Stochastic(Draws::new(*seed, *step, *tensor).starting_at(*start))
-            }
-            Storage::Split16(low) => StorageMut::Split16(low),
-            Storage::Split8(low) => StorageMut::Split8(low),
-            Storage::Master(master) => StorageMut::Master(master),
-        })
-    }
-
-    /// A row as a tensor by itself, by the sum of its gradients.
-    fn row(&self, row: usize) -> Tensor {
-        let (width, table) = (self.width, &self.tensor);
-        let within = row * width..(row + 1) * width;
-        let places: Vec<usize> =
-            (0..self.indices.len()).filter(|&i| self.indices[i] == row).collect();
-        let sum = |k: usize| {
-            let of_element: Vec<f32> =
-                places.iter().map(|i| table.gradient.read(i * width + k)).collect();
-            reference::sum_left_to_right(&of_element)
-        };
-        let storage = match &table.storage {
-            Storage::Nearest => Storage::Nearest,
-            Storage::Stochastic(place) => {
-                Storage::Stochastic(Place { start: place.start + within.start as u64, ..*place })
-            }
-            Storage::Split16(low) => Storage::Split16(low[within.clone()].to_vec()),
-            Storage::Split8(low) => Storage::Split8(low[within.clone()].to_vec()),
-            Storage::Master(master) => Storage::Master(master[within.clone()].to_vec()),
-        };
-        let momentum = match &table.momentum {
-            Momentum::None => Momentum::None,
-            Momentum::Full(m) => Momentum::Full(m[within.clone()].to_vec()),
-            Momentum::Bf16(m) => Momentum::Bf16(m[within.clone()].to_vec()),
-            Momentum::Int8(codes, scales) => {
-                Momentum::Int8(codes[within.clone()].to_vec(), scales[blocks(&within)].to_vec())
-            }
-        };
-        let parameters = match &table.parameters {
-            Numbers::F32(x) => Numbers::F32(x[within].to_vec()),
-            Numbers::Bf16(x) => Numbers::Bf16(x[within].to_vec()),
-            Numbers::F16(x) => Numbers::F16(x[within].to_vec()),
-        };
-        let gradient = Numbers::F32((0..width).map(sum).collect());
-        Tensor { step: table.step, margin: 0, parameters, storage, gradient, momentum }
-    }
-
-    fn put_back(&mut self, row: usize, stepped: Tensor) {
-        let within = row * self.width..(row + 1) * self.width;
-        let table = &mut self.tensor;
-        match (&mut table.parameters, stepped.parameters) {
-            (Numbers::F32(x), Numbers::F32(row)) => x[within.clone()].copy_from_slice(&row),
-            (Numbers::Bf16(x), Numbers::Bf16(row)) => x[within.clone()].copy_from_slice(&row),
-            (Numbers::F16(x), Numbers::F16(row)) => x[within.clone()].copy_from_slice(&row),
-            _ => unreachable!("a row is as the table"),
-        }
-        match (&mut table.storage, stepped.storage) {
-            (Storage::Split16(low), Storage::Split16(row)) => {
-                low[within.clone()].copy_from_slice(&row);
-            }
-            (Storage::Split8(low), Storage::Split8(row)) => {
-                low[within.clone()].copy_from_slice(&row);
-            }
-            (Storage::Master(x), Storage::Master(row)) => x[within.clone()].copy_from_slice(&row),
-            _ => {}
-        }
-        match (&mut table.momentum, stepped.momentum) {
-            (Momentum::Full(m), Momentum::Full(row)) => m[within].copy_from_slice(&row),
-            (Momentum::Bf16(m), Momentum::Bf16(row)) => m[within].copy_from_slice(&row),
-            (Momentum::Int8(codes, scales), Momentum::Int8(row, of_row)) => {
-                scales[blocks(&within)].copy_from_slice(&of_row);
-                codes[within].copy_from_slice(&row);
-            }
-            _ => {}
+/// A table of numbers that are not zero.
+fn filled(
+    (rows, width): (usize, usize),
+    indices: &[usize],
+    step: Step<f32>,
+    stored: (&str, &str),
+    gradient: &str,
+    momentum: &str,
+) -> Table {
+    let length = rows * width;
+    let values = units(indices.len() * width, 9);
+    let gradient = Numbers::of(gradient, &values);
+    let numbers = units(length, 8);
+    let mut tensor = Tensor::of(step, stored, &numbers, gradient, momentum, PLACE);
+    let mut bits = random_bits(7);
+    match &mut tensor.momentum {
+        Momentum::None => {}
+        Momentum::Full(m) => m.copy_from_slice(&units(length, 6)),
+        Momentum::Bf16(m) => m.iter_mut().for_each(|m| *m = 0x3f00 + (bits() >> 56) as u16),
+        Momentum::Int8(codes, scales) => {
+            codes.iter_mut().for_each(|code| *code = (bits() >> 56) as i8);
+            scales.iter_mut().for_each(|scale| *scale = (bits() >> 40) as f32 / 1e7);
         }
     }
-
-    /// What becomes of it by `step` on each of its rows.
-    fn by_rows(&self, mut step: impl FnMut(&mut Tensor)) -> Self {
-        let mut stepped = self.clone();
-        let mut named = self.indices.clone();
-        named.sort_unstable();
-        named.dedup();
-        // In any order: those that are met last come first here.
-        for &row in named.iter().rev() {
-            let mut tensor = self.row(row);
-            step(&mut tensor);
-            stepped.put_back(row, tensor);
-        }
-        stepped
-    }
-}
-
-fn blocks(within: &Range<usize>) -> Range<usize> {
-    within.start / INT8_BLOCK..within.end / INT8_BLOCK
-}
-
-fn on<'a, G: Element<Compute = f32>>(
-    (step, width, indices): (Step<f32>, usize, &'a [usize]),
-    table: &'a mut Numbers,
-    rows: &'a [G],
-    momentum: MomentumMut<'a, f32>,
-) -> RowsStep<'a, f32> {
-    match table {
-        Numbers::F32(x) => RowsStep::new(step, x, width, indices, rows, momentum),
-        Numbers::Bf16(x) => RowsStep::new(step, x, width, indices, rows, momentum),
-        Numbers::F16(x) => RowsStep::new(step, x, width, indices, rows, momentum),
-    }
+    Table { width, indices: indices.to_vec(), tensor }
 }
 
 fn steps() -> [Step<f32>; 3] {
@@ -201,8 +67,7 @@ fn rows_of_every_format() {
                 for momentum in MOMENTA {
                     let step = steps()[if momentum == "None" { 2 } else { i % 2 }];
                     let by_chance = &indices()[5];
-                    let mut table =
-                        Table::new((23, 128), by_chance, step, stored, gradient, momentum);
+                    let mut table = filled((23, 128), by_chance, step, stored, gradient, momentum);
                     let expected = table.by_rows(Tensor::step_by_reference);
                     assert_ne!(expected.tensor.written(), table.tensor.written());
                     executor.step_rows(&mut [table.step()]).unwrap();
@@ -227,7 +92,7 @@ fn rows_of_every_width() {
                 };
                 let gradient = GRADIENTS[width % 3];
                 let mut table =
-                    Table::new((23, width), indices, steps()[0], stored, gradient, momentum);
+                    filled((23, width), indices, steps()[0], stored, gradient, momentum);
                 let dense = |row: &mut Tensor| executor.step_all(&mut [row.lend()]).unwrap();
                 let expected = table.by_rows(dense);
                 executor.step_rows(&mut [table.step()]).unwrap();
@@ -247,8 +112,8 @@ fn rows_on_threads() {
         (0..count).map(|_| (bits() >> 33) as usize % rows).collect()
     };
     let (some, others) = (indices(2000, 1500), indices(700, 900));
-    let first = Table::new((1500, 512), &some, steps()[0], ("f32", "Nearest"), "bf16", "Int8");
-    let second = Table::new((900, 300), &others, steps()[0], ("bf16", "Split16"), "f32", "Bf16");
+    let first = filled((1500, 512), &some, steps()[0], ("f32", "Nearest"), "bf16", "Int8");
+    let second = filled((900, 300), &others, steps()[0], ("bf16", "Split16"), "f32", "Bf16");
     let expected =
         [&first, &second].map(|table| table.by_rows(Tensor::step_by_reference).tensor.written());
     for threads in [1, 2, 5] {
@@ -312,8 +177,7 @@ fn rows_of_f64() {
 fn rows_of_any_numbers() {
     let by_chance = &indices()[5];
     for executor in executors() {
-        let mut table =
-            Table::new((23, 200), by_chance, steps()[0], ("f32", "Nearest"), "f32", "Full");
+        let mut table = filled((23, 200), by_chance, steps()[0], ("f32", "Nearest"), "f32", "Full");
         table.tensor.gradient = Numbers::F32(random_values(by_chance.len() * 200, 31));
         table.tensor.parameters = Numbers::F32(random_values(23 * 200, 32));
         let expected = table.by_rows(Tensor::step_by_reference);
@@ -327,7 +191,7 @@ fn rows_in_any_environment() {
     for environment in Environment::hardest() {
         for executor in executors() {
             let mut table =
-                Table::new((23, 40), &indices()[5], steps()[0], ("f32", "Nearest"), "f32", "Full");
+                filled((23, 40), &indices()[5], steps()[0], ("f32", "Nearest"), "f32", "Full");
             let tiny = |(i, _)| f32::from_bits(i as u32 * 977 + 1);
             table.tensor.gradient = Numbers::F32((0..40 * 40).zip(0..).map(tiny).collect());
             let expected = table.by_rows(Tensor::step_by_reference).tensor.written();
