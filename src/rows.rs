@@ -123,20 +123,34 @@ impl<'a> RowOrder<'a> {
         Self::Sorted(sorted)
     }
 
-    /// The row that is `from` places on, where its gradient stands, and what else stands for this row.
-    pub(crate) fn row(&self, from: usize) -> Option<(usize, usize, &[(usize, usize)])> {
+    /// The row that the place number `from` of the order begins.
+    pub(crate) fn row(&self, from: usize) -> Option<Row<'_>> {
         match self {
-            Self::Given(indices) => indices.get(from).map(|&row| (row, from, &[][..])),
+            Self::Given(indices) => {
+                let number = *indices.get(from)?;
+                Some(Row { number, place: from, more: &[] })
+            }
             Self::Sorted(sorted) => {
-                let (&(row, place), rest) = sorted.get(from..)?.split_first()?;
-                let more = rest.iter().take_while(|(other, _)| *other == row).count();
-                Some((row, place, &rest[..more]))
+                let (&(number, place), rest) = sorted.get(from..)?.split_first()?;
+                let more = rest.iter().take_while(|(other, _)| *other == number).count();
+                Some(Row { number, place, more: &rest[..more] })
             }
         }
     }
 }
 
-impl<'a, C> Gradient<'a, C> {
+/// A row that has gradients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    /// In the table.
+    pub(crate) number: usize,
+    /// Where the first of its gradients stands.
+    pub(crate) place: usize,
+    /// Its number again, and where the others stand.
+    pub(crate) more: &'a [(usize, usize)],
+}
+
+impl<C> Gradient<'_, C> {
     /// That of a row, among rows.
     pub(crate) fn row(&self, place: usize, width: usize) -> Self {
         self.part(place * width, width)
@@ -150,9 +164,9 @@ mod tests {
     fn rows(indices: &[usize]) -> Vec<(usize, Vec<usize>)> {
         let order = RowOrder::of(indices);
         let (mut rows, mut from) = (Vec::new(), 0);
-        while let Some((row, place, more)) = order.row(from) {
+        while let Some(Row { number, place, more }) = order.row(from) {
             from += 1 + more.len();
-            rows.push((row, [place].into_iter().chain(more.iter().map(|(_, i)| *i)).collect()));
+            rows.push((number, [place].into_iter().chain(more.iter().map(|(_, i)| *i)).collect()));
         }
         rows
     }

@@ -5,7 +5,7 @@ use super::stored::Aligned;
 use super::sum::{PIECE, SumMut, Take};
 use super::update::{Part, WorkingSet};
 use crate::level::Level;
-use crate::rows::{RowOrder, RowsStep};
+use crate::rows::{Row, RowOrder, RowsStep};
 use crate::simd::{Kernel, Simd};
 use crate::step::{Gradient, MomentumMut};
 
@@ -61,12 +61,12 @@ impl<'a, C: Stepped> Iterator for RowParts<'a, C> {
     type Item = RowPart<'a, C>;
 
     fn next(&mut self) -> Option<RowPart<'a, C>> {
-        let (row, place, more) = self.order.row(self.done)?;
+        let Row { number, place, more } = self.order.row(self.done)?;
         let (width, gradient) = (self.width, self.table.gradient);
-        self.split_off((row - self.next) * width, gradient);
+        self.split_off((number - self.next) * width, gradient);
         let part = self.split_off(width, gradient.row(place, width));
         self.done += 1 + more.len();
-        self.next = row + 1;
+        self.next = number + 1;
         Some(RowPart { part, more, gradient })
     }
 }

@@ -37,8 +37,12 @@ fn filled(
         Momentum::Full(m) => m.copy_from_slice(&units(length, 6)),
         Momentum::Bf16(m) => m.iter_mut().for_each(|m| *m = 0x3f00 + (bits() >> 56) as u16),
         Momentum::Int8(codes, scales) => {
-            codes.iter_mut().for_each(|code| *code = (bits() >> 56) as i8);
-            scales.iter_mut().for_each(|scale| *scale = (bits() >> 40) as f32 / 1e7);
+            for code in codes {
+                *code = (bits() >> 56) as i8;
+            }
+            for scale in scales {
+                *scale = (bits() >> 40) as f32 / 1e7;
+            }
         }
     }
     Table { width, indices: indices.to_vec(), tensor }
@@ -192,8 +196,8 @@ fn rows_in_any_environment() {
         for executor in executors() {
             let mut table =
                 filled((23, 40), &indices()[5], steps()[0], ("f32", "Nearest"), "f32", "Full");
-            let tiny = |(i, _)| f32::from_bits(i as u32 * 977 + 1);
-            table.tensor.gradient = Numbers::F32((0..40 * 40).zip(0..).map(tiny).collect());
+            let tiny = |i: u32| f32::from_bits(i * 977 + 1);
+            table.tensor.gradient = Numbers::F32((0..40 * 40).map(tiny).collect());
             let expected = table.by_rows(Tensor::step_by_reference).tensor.written();
             environment.around(&mut || {
                 executor.untrapped().step_rows(&mut [table.step()]).unwrap();

@@ -110,8 +110,7 @@ impl<'a> Chunk<'a> {
                 reference::join16(x[i].to_bits(), low[i])
             }
             (Beside::Split8(low), Parameters::Bf16(x)) => reference::join8(x[i].to_bits(), low[i]),
-            (Beside::Master(x), _) => x[i],
-            (_, Parameters::F32(x)) => x[i],
+            (Beside::Master(x), _) | (_, Parameters::F32(x)) => x[i],
             (_, Parameters::Bf16(x)) => x[i].to_f32(),
             (_, Parameters::F16(x)) => x[i].to_f32(),
         }

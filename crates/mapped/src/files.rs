@@ -69,7 +69,7 @@ impl Named {
     }
 
     fn write_zeros(&self, bytes: u64) -> io::Result<()> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         for offset in (0..bytes).step_by(ZEROS.len()) {
             let length = usize::try_from(bytes - offset).unwrap_or(usize::MAX).min(ZEROS.len());
             self.file.write_all_at(&ZEROS[..length], offset)?;
@@ -293,7 +293,7 @@ impl Files {
                 [Generation::create(folder, 0, bytes)?, Generation::create(folder, 1, bytes)?];
             let commits =
                 Commits { named: Named::create(folder.join(Commits::NAME))?, model: crc32 };
-            commits.named.write(&[0; Commits::BYTES as usize], 0)?;
+            commits.named.allocate(Commits::BYTES)?;
             fill(&generations[0].named)?;
             commits.write(0, commit)?;
             for named in [&generations[0].named, &generations[1].named, &commits.named] {

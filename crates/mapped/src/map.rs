@@ -60,10 +60,10 @@ impl Map {
             let advice = if write { Advice::PopulateWrite } else { Advice::PopulateRead };
             let result = self.memory.advise(advice);
             // Linux before 5.14.
-            return result.or_else(|error| match error.kind() {
+            result.or_else(|error| match error.kind() {
                 io::ErrorKind::InvalidInput => Ok(()),
                 _ => Err(error),
-            });
+            })
         }
         #[cfg(not(target_os = "linux"))]
         {

@@ -14,6 +14,8 @@ const FOLDER: &str = "ROOTSTEP_MAPPED_FOLDER";
 const EVERY: &str = "ROOTSTEP_MAPPED_EVERY";
 /// The number of the phase that the process kills itself at.
 const POINT: &str = "ROOTSTEP_MAPPED_POINT";
+/// The number of the chunk that it kills itself at while the model is made.
+const CHUNK: &str = "ROOTSTEP_MAPPED_CHUNK";
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -22,7 +24,11 @@ fn variable(name: &str) -> Option<u64> {
 static REACHED: AtomicU64 = AtomicU64::new(0);
 
 fn kill_at_point(_: Phase) {
-    if Some(REACHED.fetch_add(1, Ordering::SeqCst)) == variable(POINT) {
+    kill_at(POINT);
+}
+
+fn kill_at(point: &str) {
+    if variable(point).is_some_and(|point| REACHED.fetch_add(1, Ordering::SeqCst) == point) {
         let own = std::process::id().to_string();
         Command::new("kill").args(["-KILL", &own]).status().unwrap();
         thread::sleep(Duration::from_secs(60));
@@ -38,7 +44,13 @@ fn settings(every: u64) -> Settings {
 fn train(folder: &Path, settings: Settings) -> Model {
     let mut model = match Model::open(folder, settings) {
         Ok(model) => model,
-        Err(_) => Model::create(folder, &few(), settings, first).unwrap(),
+        Err(_) => {
+            let first = |tensor, start, values: &mut [f32]| {
+                kill_at(CHUNK);
+                first(tensor, start, values)
+            };
+            Model::create(folder, &few(), settings, first).unwrap()
+        }
     };
     while model.steps() < STEPS {
         step(&mut model, &[true; 4]).unwrap();
@@ -55,12 +67,12 @@ fn child() {
     train(Path::new(&folder), settings);
 }
 
-fn start(folder: &Path, every: u64, point: Option<u64>) -> std::process::Child {
+fn start(folder: &Path, every: u64, point: Option<(&str, u64)>) -> std::process::Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "kills::child", "--test-threads=1"]);
     command.env(FOLDER, folder).env(EVERY, every.to_string()).env_remove(POINT);
-    if let Some(point) = point {
-        command.env(POINT, point.to_string());
+    if let Some((kind, point)) = point {
+        command.env(kind, point.to_string());
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -72,7 +84,7 @@ fn killed_at_each_point() {
         let mut points = 0;
         loop {
             let folder = tempfile::tempdir().unwrap();
-            let status = start(folder.path(), every, Some(points)).wait().unwrap();
+            let ended = start(folder.path(), every, Some((POINT, points))).wait().unwrap();
             let mut model = Model::open(&folder, settings(every)).unwrap();
             let found = model.steps();
             assert!(
@@ -81,7 +93,7 @@ fn killed_at_each_point() {
             );
             drop(model);
             assert!(state(&mut train(folder.path(), settings(every))) == states[4], "{points}");
-            if status.success() {
+            if ended.success() {
                 break;
             }
             points += 1;
@@ -89,6 +101,20 @@ fn killed_at_each_point() {
         // At least: begun, three windows and done, for each step; and three phases for each commit.
         let least = STEPS * 5 + STEPS / every * 3;
         assert!(points >= least, "there were {points} points only, not {least}");
+    }
+}
+
+/// There is no model before all of it is there, and what is left is not in the way.
+#[test]
+fn killed_while_it_is_made() {
+    let (states, _) = expected(twins(&few()), STEPS);
+    for chunk in [0, 3, 6] {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = start(folder.path(), 1, Some((CHUNK, chunk))).wait().unwrap();
+        assert!(!ended.success(), "it was not killed at chunk {chunk}");
+        let error = Model::open(&folder, settings(1)).unwrap_err().to_string();
+        assert!(error.contains("model.json"), "{error}");
+        assert!(state(&mut train(folder.path(), settings(1))) == states[4]);
     }
 }
 
@@ -104,8 +130,8 @@ fn killed_at_any_moment() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             thread::sleep(Duration::from_millis(attempt * 2 + (seed >> 33) % 60));
             child.kill().unwrap();
-            let status = child.wait().unwrap();
-            if status.success() {
+            let ended = child.wait().unwrap();
+            if ended.success() {
                 break;
             }
             killed += 1;
