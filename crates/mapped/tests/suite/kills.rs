@@ -42,15 +42,14 @@ fn settings(every: u64) -> Settings {
 
 /// Makes or opens the model, and takes the steps that it lacks.
 fn train(folder: &Path, settings: Settings) -> Model {
-    let mut model = match Model::open(folder, settings) {
-        Ok(model) => model,
-        Err(_) => {
-            let first = |tensor, start, values: &mut [f32]| {
-                kill_at(CHUNK);
-                first(tensor, start, values)
-            };
-            Model::create(folder, &few(), settings, first).unwrap()
-        }
+    let mut model = if let Ok(model) = Model::open(folder, settings) {
+        model
+    } else {
+        let first = |tensor, start, values: &mut [f32]| {
+            kill_at(CHUNK);
+            first(tensor, start, values)
+        };
+        Model::create(folder, &few(), settings, first).unwrap()
     };
     while model.steps() < STEPS {
         step(&mut model, &[true; 4]).unwrap();

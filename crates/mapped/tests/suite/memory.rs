@@ -69,6 +69,7 @@ fn number(kind: u64, tensor: usize, i: usize) -> f32 {
 }
 
 /// The first parameters, for [`Model::create`].
+#[allow(clippy::unnecessary_wraps, reason = "`create` takes what may fail")]
 pub fn first(tensor: usize, start: usize, values: &mut [f32]) -> Result<(), Cause> {
     (start..).zip(values).for_each(|(i, value)| *value = number(0, tensor, i));
     Ok(())
