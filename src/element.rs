@@ -8,6 +8,7 @@ use crate::float::Float;
 use crate::format::Stored;
 use crate::inspection::{BlockSums, Inspection};
 use crate::kernels::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+use crate::rows::RowsStep;
 use crate::step::{Gradient, MomentumMut, Parameters, Step, StorageMut, Sum, TensorStep, Term};
 use crate::sum_order::SumOrder;
 use std::fmt::{Debug, Display};
@@ -144,6 +145,22 @@ impl<'a, C: Float> TensorStep<'a, C> {
     }
 }
 
+impl<'a, C: Float> RowsStep<'a, C> {
+    /// The `step` on those rows of a `table` that the `indices` name. A row has `width` elements; so has, for each index,
+    /// the gradient `rows`, in the same order. The momentum is that of the whole table.
+    #[must_use]
+    pub fn new<T: Element<Compute = C>, G: Element<Compute = C>>(
+        step: Step<C>,
+        table: &'a mut [T],
+        width: usize,
+        indices: &'a [usize],
+        rows: &'a [G],
+        momentum: MomentumMut<'a, C>,
+    ) -> Self {
+        Self { table: TensorStep::new(step, table, rows, momentum), width, indices }
+    }
+}
+
 impl<'a, C: Float> Term<'a, C> {
     /// The term in this slice.
     #[must_use]
@@ -203,6 +220,11 @@ pub trait Compiled<C>: Sized {
         _: Checked,
         executor: Executor,
         tensors: &mut [TensorStep<'_, C>],
+    ) -> Result<(), Error>;
+    fn step_rows(
+        _: Checked,
+        executor: Executor,
+        tables: &mut [RowsStep<'_, C>],
     ) -> Result<(), Error>;
     fn sum_all(
         _: Checked,
@@ -294,6 +316,13 @@ macro_rules! compile {
             ) -> Result<(), Error> {
                 $compute::step_tensors(executor, tensors)
             }
+            fn step_rows(
+                _: Checked,
+                executor: Executor,
+                tables: &mut [RowsStep<'_, $compute>],
+            ) -> Result<(), Error> {
+                $compute::step_tables(executor, tables)
+            }
             fn sum_all(
                 _: Checked,
                 executor: Executor,
@@ -312,6 +341,7 @@ compile!(half::bf16 as Bf16 in f32, half::f16 as F16 in f32);
 /// Compiled once for all types that are computed in the same one.
 trait StepTensors: Sized {
     fn step_tensors(executor: Executor, tensors: &mut [TensorStep<'_, Self>]) -> Result<(), Error>;
+    fn step_tables(executor: Executor, tables: &mut [RowsStep<'_, Self>]) -> Result<(), Error>;
     fn sum_terms(
         executor: Executor,
         sum: Sum<'_, Self>,
@@ -327,6 +357,12 @@ macro_rules! compile_steps {
                 tensors: &mut [TensorStep<'_, Self>],
             ) -> Result<(), Error> {
                 executor.in_default_environment(|| executor.step_tensors(tensors))
+            }
+            fn step_tables(
+                executor: Executor,
+                tables: &mut [RowsStep<'_, Self>],
+            ) -> Result<(), Error> {
+                executor.in_default_environment(|| executor.step_tables(tables))
             }
             fn sum_terms(
                 executor: Executor,

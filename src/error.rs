@@ -109,6 +109,14 @@ pub enum Error {
         /// What is wrong with them, and what is allowed.
         problem: String,
     },
+    /// The rows of a table, or their indices, do not fit it.
+    #[non_exhaustive]
+    InvalidRows {
+        /// The index of the table among those that are stepped.
+        tensor: usize,
+        /// What is wrong with them, and what is allowed.
+        problem: String,
+    },
     /// A saved state cannot be restored.
     #[non_exhaustive]
     InvalidState {
@@ -188,6 +196,9 @@ impl fmt::Display for Error {
             }
             Self::InvalidSum { tensor: Some(tensor), problem } => {
                 write!(f, "the sum of gradients of tensor {tensor} does not fit: {problem}")
+            }
+            Self::InvalidRows { tensor, problem } => {
+                write!(f, "the rows of tensor {tensor} do not fit: {problem}")
             }
             Self::InvalidState { problem } => {
                 write!(f, "the optimizer's state cannot be restored: {problem}")

@@ -4,11 +4,12 @@ use crate::error::Error;
 use crate::format::{Number, Stored};
 use crate::inspection::{BlockSums, Inspection};
 use crate::kernels::{
-    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, SliceUpdate,
-    StepPart, Stepped, SumPart, WorkingSet,
+    BLOCK_ELEMENTS, CHUNK_BYTES, Descend, Findings, InspectBlock, Operation, Part, RowParts,
+    SliceUpdate, StepPart, Stepped, SumPart, WorkingSet,
 };
 use crate::level::Level;
 use crate::parallel;
+use crate::rows::{RowOrder, RowsStep};
 use crate::simd::{seems_default, untrapped};
 use crate::step::{Gradient, INT8_BLOCK, MomentumMut, Parameters, Sum, TensorStep};
 
@@ -188,6 +189,25 @@ impl Executor {
         Ok(())
     }
 
+    /// The steps on rows of several tables, in one pass, if all of them are as they must be.
+    pub(crate) fn step_tables<C: Stepped>(
+        self,
+        tables: &mut [RowsStep<'_, C>],
+    ) -> Result<(), Error> {
+        for (tensor, rows) in tables.iter().enumerate() {
+            if let Some(problem) = rows.problem(rows.table.step.has_momentum()) {
+                return Err(Error::InvalidRows { tensor, problem });
+            }
+            check_memory(tensor, &rows.table)?;
+        }
+        let orders: Vec<_> = tables.iter().map(|rows| RowOrder::of(rows.indices)).collect();
+        let elements = tables.iter().map(|rows| rows.table.gradient.len()).sum::<usize>();
+        let parts = tables.iter_mut().zip(&orders);
+        let parts = parts.flat_map(|(rows, order)| RowParts::new(rows, order));
+        self.run(elements.saturating_mul(size_of::<C>()), parts);
+        Ok(())
+    }
+
     /// A sum, if its terms are as they must be.
     pub(crate) fn sum_terms<C: Stepped>(
         self,
@@ -253,7 +273,7 @@ const SHORT_BYTES: usize = 64;
 
 /// What is wrong with tensor number `i`, if anything is.
 fn check_tensor<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), Error> {
-    let TensorStep { step, parameters, gradient, momentum, storage } = tensor;
+    let TensorStep { parameters, gradient, .. } = tensor;
     let elements = parameters.len();
     if elements != gradient.len() {
         let (parameters, gradient) = (elements, gradient.len());
@@ -265,6 +285,13 @@ fn check_tensor<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), E
     {
         return Err(Error::InvalidSum { tensor: Some(i), problem });
     }
+    check_memory(i, tensor)
+}
+
+/// What is wrong with the memory beside the parameters of tensor number `i`, if anything is.
+fn check_memory<C: Number>(i: usize, tensor: &TensorStep<'_, C>) -> Result<(), Error> {
+    let TensorStep { step, parameters, momentum, storage, .. } = tensor;
+    let elements = parameters.len();
     if let Some(problem) = storage.problem(parameters) {
         return Err(Error::InvalidStorage { tensor: i, name: None, problem });
     }

@@ -124,6 +124,7 @@ pub mod optimizer;
 pub mod promises {}
 pub mod parallel;
 pub mod reference;
+mod rows;
 mod setting;
 mod slices;
 mod step;

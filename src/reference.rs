@@ -196,6 +196,20 @@ pub fn sum_in_bf16(values: &[f32]) -> f32 {
     from_bf16(bf16(exact))
 }
 
+/// The sum of `values` from the left to the right: `((a + b) + c) + ..`, each addition rounded once; 0 for none, and one
+/// value is its own sum.
+///
+/// The gradients of a row that is there several times in a batch are added up like this, in the order that they stand
+/// in ([`RowsStep`](crate::optimizer::RowsStep)).
+///
+/// ```
+/// assert_eq!(rootstep::reference::sum_left_to_right(&[1.0, 1e-16, 1e-16]), 1.0);
+/// ```
+#[must_use]
+pub fn sum_left_to_right<T: Float>(values: &[T]) -> T {
+    values.iter().copied().reduce(|sum, value| sum + value).unwrap_or_default()
+}
+
 /// One step of an optimizer: the new parameter and the new momentum, from the parameter `x`, the
 /// momentum `m` and the gradient `g`. Each operation is rounded once.
 ///

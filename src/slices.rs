@@ -5,6 +5,7 @@ use crate::element::{Checked, Element};
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::inspection::{BlockSums, Inspection};
+use crate::rows::RowsStep;
 use crate::step::{MomentumMut, Step, Sum, TensorStep, Term};
 use crate::sum_order::SumOrder;
 use std::slice::from_mut;
@@ -198,6 +199,49 @@ impl Executor {
         tensors: &mut [TensorStep<'_, C>],
     ) -> Result<(), Error> {
         C::step_all(Checked::lengths(), self, tensors)
+    }
+
+    /// Takes the steps on some rows of several tables, such as embeddings, in one parallel pass: no other row is read or
+    /// written. [`RowsStep`](crate::optimizer::RowsStep) says what becomes of the momentum of the others, and has an
+    /// example.
+    ///
+    /// The bits are those of a [step](Self::step_all) for each of the rows as a tensor of its own, by the
+    /// [sum](crate::reference::sum_left_to_right) of its gradients. Indices that ascend are stepped as they stand; others
+    /// are sorted, which takes some memory for each call. Nothing is allocated for each row.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRows`] with the number of the table if it is not whole rows, the gradient has not a row for each
+    /// index, an index is none of a row, or rows that have momentum in int8 are not whole blocks;
+    /// [`Error::InvalidMomentum`] and [`Error::InvalidStorage`] as for [`step_all`](Self::step_all). Nothing is written
+    /// then, in any of the tables.
+    ///
+    /// ```
+    /// use rootstep::Executor;
+    /// use rootstep::optimizer::{MomentumMut, RowsStep, Rule, Step};
+    ///
+    /// # fn main() -> Result<(), rootstep::Error> {
+    /// let step = Step::first(&Rule::sgd(1.0))?;
+    /// let mut table = [0.0_f32; 6];
+    /// let mut take = |indices: &[usize], rows: &[f32]| {
+    ///     let rows = RowsStep::new(step, &mut table, 2, indices, rows, MomentumMut::None);
+    ///     Executor::default().step_rows(&mut [rows])
+    /// };
+    /// take(&[2, 0, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?;
+    /// let error = take(&[1, 3], &[1.0; 4]).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "the rows of tensor 0 do not fit: index 1 is 3; allowed: below 3, the rows of the table"
+    /// );
+    /// assert_eq!(table, [-3.0, -4.0, 0.0, 0.0, -6.0, -8.0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn step_rows<C: Element<Compute = C>>(
+        self,
+        tables: &mut [RowsStep<'_, C>],
+    ) -> Result<(), Error> {
+        C::step_rows(Checked::lengths(), self, tables)
     }
 
     /// Writes the sum of `terms`, added up in this order, to `out`: each element is

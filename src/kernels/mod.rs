@@ -6,6 +6,7 @@ mod block;
 mod inspect;
 mod operations;
 mod place;
+mod rows;
 mod step;
 mod stored;
 mod sum;
@@ -13,6 +14,7 @@ mod update;
 
 pub(crate) use inspect::{BLOCK_ELEMENTS, Findings, InspectBlock};
 pub(crate) use operations::{Axpy, Descend, DescendInto, SignedSqrt, SignedSqrtInPlace};
+pub(crate) use rows::RowParts;
 pub(crate) use step::{StepPart, Stepped};
 pub(crate) use sum::SumPart;
 pub(crate) use update::{CHUNK_BYTES, Operation, Part, SliceUpdate, WorkingSet};

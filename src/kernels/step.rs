@@ -459,7 +459,7 @@ fn split_off_gradient<'a, C>(gradient: &mut Gradient<'a, C>, length: usize) -> G
 
 /// Takes what is stored beside the first `length` parameters away.
 #[inline(always)]
-fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> StorageMut<'a> {
+pub(super) fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> StorageMut<'a> {
     match storage {
         StorageMut::Nearest => StorageMut::Nearest,
         StorageMut::Stochastic(draws) => {
@@ -475,7 +475,7 @@ fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> Storage
 
 /// Takes the momentum of the first `length` elements away: whole blocks, or all.
 #[inline(always)]
-fn split_off_momentum<'a, C>(
+pub(super) fn split_off_momentum<'a, C>(
     momentum: &mut MomentumMut<'a, C>,
     length: usize,
 ) -> MomentumMut<'a, C> {

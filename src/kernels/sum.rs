@@ -13,7 +13,7 @@ use crate::sum_order::{MOST_WAITING, Rounding};
 use std::iter;
 
 /// The elements of a piece: whole blocks of momentum in int8, and few enough that some pieces fit in L1.
-const PIECE: usize = 512;
+pub(super) const PIECE: usize = 512;
 const _: () = assert!(PIECE.is_multiple_of(INT8_BLOCK));
 
 /// How many pieces ahead terms are prefetched that are beyond the caches near the core, whose own prefetching begins anew
@@ -128,10 +128,10 @@ impl<'a, C> SumMut<'a, C> {
 }
 
 /// What a sum begins with, or what is added to it, in any format: a call of its own.
-struct Take<'a, C> {
-    begin: bool,
-    sum: SumMut<'a, C>,
-    term: Gradient<'a, C>,
+pub(super) struct Take<'a, C> {
+    pub(super) begin: bool,
+    pub(super) sum: SumMut<'a, C>,
+    pub(super) term: Gradient<'a, C>,
 }
 
 impl<C: Stepped> Kernel for Take<'_, C> {

@@ -42,6 +42,7 @@ mod storage;
 mod words;
 
 pub use crate::draws::Draws;
+pub use crate::rows::RowsStep;
 pub use crate::step::{INT8_BLOCK, MomentumMut, Power, PowerOf, Step, StorageMut, TensorStep};
 pub use builder::{Builder, NonFinite};
 pub use loss_scale::LossScale;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom to the top. Each may import those before it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "error",
     "float",
     "exact",
@@ -13,6 +13,7 @@ const ORDER: [&str; 20] = [
     "draws",
     "sum_order",
     "step",
+    "rows",
     "setting",
     "simd",
     "format",

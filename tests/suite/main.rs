@@ -15,6 +15,8 @@ mod process;
 mod specified;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/table.rs"]
+mod table;
 #[path = "../support/tensor.rs"]
 mod tensor;
 
@@ -37,6 +39,7 @@ mod optimizer_state;
 mod oracle;
 #[cfg(feature = "rayon")]
 mod parallel;
+mod rows;
 mod schedules;
 #[cfg(feature = "rayon")]
 mod soak;

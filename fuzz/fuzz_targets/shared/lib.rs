@@ -12,6 +12,8 @@ pub mod number;
 pub mod specified;
 #[path = "../../../tests/support/mod.rs"]
 pub mod support;
+#[path = "../../../tests/support/table.rs"]
+pub mod table;
 #[path = "../../../tests/support/temporary.rs"]
 pub mod temporary;
 #[path = "../../../tests/support/tensor.rs"]

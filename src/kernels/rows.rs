@@ -1,0 +1,133 @@
+//! The step on some rows of a table.
+
+use super::step::{StepPart, Stepped, split_off_momentum, split_off_parameters, split_off_storage};
+use super::stored::Aligned;
+use super::sum::{PIECE, SumMut, Take};
+use super::update::{Part, WorkingSet};
+use crate::level::Level;
+use crate::rows::{Row, RowOrder, RowsStep};
+use crate::simd::{Kernel, Simd};
+use crate::step::{Gradient, MomentumMut};
+
+/// The steps on rows of a table, from the first row on: what lies behind is not taken yet, so that no two have the same
+/// memory.
+pub(crate) struct RowParts<'a, C> {
+    /// Its gradient is that of all rows.
+    table: StepPart<'a, C>,
+    width: usize,
+    order: &'a RowOrder<'a>,
+    /// How many places of the order are done.
+    done: usize,
+    /// The row that the rest of the table begins with.
+    next: usize,
+}
+
+impl<'a, C: Stepped> RowParts<'a, C> {
+    /// Those of rows that are as they must be.
+    pub(crate) fn new(rows: &'a mut RowsStep<'_, C>, order: &'a RowOrder<'a>) -> Self {
+        let table = &mut rows.table;
+        let step = table.step;
+        let table = StepPart {
+            step,
+            parameters: table.parameters.reborrow(),
+            gradient: table.gradient,
+            momentum: if step.has_momentum() {
+                table.momentum.reborrow()
+            } else {
+                MomentumMut::None
+            },
+            storage: table.storage.reborrow(),
+            // Each row is short, and what lies behind it is not asked for.
+            working_set: WorkingSet::Near,
+        };
+        Self { table, width: rows.width, order, done: 0, next: 0 }
+    }
+
+    /// Takes the first `length` elements of the table away, to be stepped by `gradient`.
+    fn split_off(&mut self, length: usize, gradient: Gradient<'a, C>) -> StepPart<'a, C> {
+        let StepPart { step, parameters, momentum, storage, working_set, .. } = &mut self.table;
+        StepPart {
+            step: *step,
+            parameters: split_off_parameters(parameters, length),
+            gradient,
+            momentum: split_off_momentum(momentum, length),
+            storage: split_off_storage(storage, length),
+            working_set: *working_set,
+        }
+    }
+}
+
+impl<'a, C: Stepped> Iterator for RowParts<'a, C> {
+    type Item = RowPart<'a, C>;
+
+    fn next(&mut self) -> Option<RowPart<'a, C>> {
+        let Row { number, place, more } = self.order.row(self.done)?;
+        let (width, gradient) = (self.width, self.table.gradient);
+        self.split_off((number - self.next) * width, gradient);
+        let part = self.split_off(width, gradient.row(place, width));
+        self.done += 1 + more.len();
+        self.next = number + 1;
+        Some(RowPart { part, more, gradient })
+    }
+}
+
+/// The step on a row.
+pub(crate) struct RowPart<'a, C> {
+    /// By the first of its gradients.
+    part: StepPart<'a, C>,
+    /// The places of the others.
+    more: &'a [(usize, usize)],
+    /// Of all rows.
+    gradient: Gradient<'a, C>,
+}
+
+impl<C: Stepped> Part for RowPart<'_, C> {
+    fn bytes(&self) -> usize {
+        self.part.bytes()
+    }
+
+    /// Each enters the instruction set by itself, as any step does.
+    fn run_all(level: Level, parts: impl Iterator<Item = Self>) {
+        let sum = &mut Aligned([C::default(); PIECE]);
+        for row in parts {
+            if row.more.is_empty() {
+                level.run(row.part);
+            } else {
+                level.run(SummedRow { row, sum });
+            }
+        }
+    }
+}
+
+impl<C: Stepped> Kernel for RowPart<'_, C> {
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        SummedRow { row: self, sum: &mut Aligned([C::default(); PIECE]) }.call(isa);
+    }
+}
+
+/// The step on a row by the sum of several gradients, a piece at a time.
+struct SummedRow<'a, 'b, C> {
+    row: RowPart<'a, C>,
+    sum: &'b mut Aligned<[C; PIECE]>,
+}
+
+impl<C: Stepped> Kernel for SummedRow<'_, '_, C> {
+    #[inline(always)]
+    fn call<S: Simd>(self, isa: S) {
+        let RowPart { mut part, more, gradient } = self.row;
+        let width = part.parameters.len();
+        let mut start = 0;
+        while start < width {
+            let piece = part.split_off(PIECE.min(width - start));
+            let sum = &mut self.sum.0[..piece.parameters.len()];
+            isa.run(Take { begin: true, sum: SumMut::Full(&mut *sum), term: piece.gradient });
+            for (_, place) in more {
+                let term = gradient.part(place * width + start, sum.len());
+                isa.run(Take { begin: false, sum: SumMut::Full(&mut *sum), term });
+            }
+            start += sum.len();
+            isa.run(StepPart { gradient: Gradient::Full(sum), ..piece });
+        }
+    }
+}
