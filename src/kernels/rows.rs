@@ -2,7 +2,7 @@
 
 use super::step::{StepPart, Stepped, split_off_momentum, split_off_parameters, split_off_storage};
 use super::stored::Aligned;
-use super::sum::{PIECE, SumMut, Take};
+use super::sum::{PIECE, SumMut, take};
 use super::update::{Part, WorkingSet};
 use crate::level::Level;
 use crate::rows::{Row, RowOrder, RowsStep};
@@ -43,7 +43,7 @@ impl<'a, C: Stepped> RowParts<'a, C> {
         Self { table, width: rows.width, order, done: 0, next: 0 }
     }
 
-    /// Takes the first `length` elements of the table away, to be stepped by `gradient`.
+    /// takes the first `length` elements of the table away, to be stepped by `gradient`.
     fn split_off(&mut self, length: usize, gradient: Gradient<'a, C>) -> StepPart<'a, C> {
         let StepPart { step, parameters, momentum, storage, working_set, .. } = &mut self.table;
         StepPart {
@@ -121,10 +121,10 @@ impl<C: Stepped> Kernel for SummedRow<'_, '_, C> {
         while start < width {
             let piece = part.split_off(PIECE.min(width - start));
             let sum = &mut self.sum.0[..piece.parameters.len()];
-            isa.run(Take { begin: true, sum: SumMut::Full(&mut *sum), term: piece.gradient });
+            take(isa, true, SumMut::Full(&mut *sum), piece.gradient);
             for (_, place) in more {
                 let term = gradient.part(place * width + start, sum.len());
-                isa.run(Take { begin: false, sum: SumMut::Full(&mut *sum), term });
+                take(isa, false, SumMut::Full(&mut *sum), term);
             }
             start += sum.len();
             isa.run(StepPart { gradient: Gradient::Full(sum), ..piece });

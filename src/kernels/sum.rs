@@ -70,13 +70,13 @@ impl<C: Stepped> Waiting<C> {
             let begin = completed == 0 || rounding == Rounding::Bf16;
             waiting += usize::from(begin);
             let last = SumMut::new(&mut self.0[waiting - 1].0[..sum.elements], rounding);
-            isa.run(Take { begin, sum: last, term });
+            take(isa, begin, last, term);
             for _ in u8::from(!begin)..completed {
                 waiting -= 1;
                 let (before, last) = self.0.split_at_mut(waiting);
                 let term = Gradient::Full(&last[0].0[..sum.elements]);
                 let sum = &mut before[waiting - 1].0[..sum.elements];
-                isa.run(Take { begin: false, sum: SumMut::new(sum, rounding), term });
+                take(isa, false, SumMut::new(sum, rounding), term);
             }
         }
         &self.0[0].0[..sum.elements]
@@ -127,25 +127,22 @@ impl<'a, C> SumMut<'a, C> {
     }
 }
 
-/// What a sum begins with, or what is added to it, in any format: a call of its own.
-pub(super) struct Take<'a, C> {
-    pub(super) begin: bool,
-    pub(super) sum: SumMut<'a, C>,
-    pub(super) term: Gradient<'a, C>,
-}
-
-impl<C: Stepped> Kernel for Take<'_, C> {
-    #[inline(always)]
-    fn call<S: Simd>(self, isa: S) {
-        if self.begin {
-            C::update(isa, Begin, self.sum, self.term);
-        } else {
-            C::update(isa, Add, self.sum, self.term);
-        }
+/// Begins a sum with a term, or adds one to it, in any format.
+#[inline(always)]
+pub(super) fn take<S: Simd, C: Stepped>(
+    isa: S,
+    begin: bool,
+    sum: SumMut<'_, C>,
+    term: Gradient<'_, C>,
+) {
+    if begin {
+        C::update(isa, Begin, sum, term);
+    } else {
+        C::update(isa, Add, sum, term);
     }
 }
 
-/// An update of a slice in a format by one in a format.
+/// An update of a slice in a format by one in a format: a call, and a frame of its own on the stack.
 #[inline(always)]
 pub(super) fn update<S, C, W, M, O>(
     isa: S,
@@ -161,7 +158,7 @@ pub(super) fn update<S, C, W, M, O>(
 {
     let states: [ValuesMut<'static, C, C>; 0] = [];
     let working_set = WorkingSet::Near;
-    Update { operation, output, states, inputs: [input], working_set }.call(isa);
+    isa.run(Update { operation, output, states, inputs: [input], working_set });
 }
 
 /// Some elements of a sum, and where it goes.
@@ -209,7 +206,7 @@ impl<C: Stepped> Kernel for SumPart<'_, C> {
                 Parameters::Bf16(out) => SumMut::Bf16(out),
                 Parameters::F16(_) => unreachable!("no sum is in f16"),
             };
-            isa.run(Take { begin: true, sum, term });
+            take(isa, true, sum, term);
         }
     }
 }
