@@ -92,7 +92,7 @@ pub fn ranks_killed_at_random() {
         resumed += u64::from(there);
         let others = 1 + usize::try_from(next(4)).unwrap();
         let rest = run(others, &[], &["--steps", "60", "--resume", path]).end().succeeded().text();
-        assert!(rest.lines().count() > 1 && whole.ends_with(&rest), "{rest}");
+        assert!(!rest.is_empty() && whole.ends_with(&rest), "{rest}");
     }
     println!("{killed} ranks killed, {resumed} trainings resumed from a checkpoint");
     assert!(killed >= KILLS / 2 && resumed > 0);
