@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Phase, Ranks};
 use crate::group::{Group, read_words, words};
+use std::fmt::Display;
 use std::ops::Range;
 
 /// The version of what the ranks say to each other.
@@ -12,13 +13,13 @@ pub const PROTOCOL: u32 = 1;
 pub struct Description(Vec<(String, String)>);
 
 impl Description {
-    pub fn add(&mut self, name: impl Into<String>, value: impl ToString) {
+    pub fn add(&mut self, name: impl Into<String>, value: impl Display) {
         self.0.push((name.into(), value.to_string()));
     }
 
     /// A line for each.
     pub fn text(&self) -> String {
-        self.0.iter().map(|(name, value)| format!("{name}\t{value}\n")).collect()
+        self.0.iter().flat_map(|(name, value)| [name, "\t", value, "\n"]).collect()
     }
 }
 

@@ -125,12 +125,11 @@ impl Duplication {
 
     /// The communicator, once it is made. It returns errors instead of ending all processes.
     pub fn made(&mut self) -> Result<Link<'static>, Failure> {
-        // SAFETY: the request is done (checked below), so MPI writes here no more.
-        let communicator = if self.request.is_none() {
-            unsafe { *self.handle.as_ptr() }
-        } else {
+        if self.request.is_some() {
             return Err("a communicator is not made yet".to_owned());
-        };
+        }
+        // SAFETY: the request is done, as was just checked, so MPI writes here no more.
+        let communicator = unsafe { *self.handle.as_ptr() };
         // SAFETY: a constant that the MPI library defines.
         let errors_return = unsafe { ffi::RSMPI_ERRORS_RETURN };
         // SAFETY: the communicator was just made.
@@ -228,7 +227,7 @@ impl<T: Pod> Buffer<T> {
         );
         let in_the_way = self.flights.iter().find(|flight| {
             let apart = flight.range.end <= range.start || range.end <= flight.range.start;
-            !apart && !(only_read && flight.direction == Direction::Send)
+            !(apart || only_read && flight.direction == Direction::Send)
         });
         assert!(in_the_way.is_none(), "{range:?} is in use: {in_the_way:?}");
     }

@@ -170,7 +170,7 @@ impl<T: Parameter, W: Wire<Compute = T::Compute>> Builder<T, W> {
         let group = group.duplicate()?;
         let bucket = self.bucket_bytes / size_of::<W>();
         let layout = Layout::new(&lengths, ranks, bucket, MOST_BUCKETS);
-        let flat = parameters.iter().flat_map(|tensor| tensor.as_ref()).copied().collect();
+        let flat = parameters.iter().flat_map(AsRef::as_ref).copied().collect();
         Trainer::new(group, settings?, layout, &held, flat)
     }
 
@@ -185,7 +185,9 @@ impl<T: Parameter, W: Wire<Compute = T::Compute>> Builder<T, W> {
                 let allowed = format!("below {}, as there are tensors", lengths.len());
                 return Err(Error::invalid("a tensor of a group", tensor, allowed));
             }
-            tensors.iter().for_each(|&tensor| group_of[tensor] = group);
+            for &tensor in &tensors {
+                group_of[tensor] = group;
+            }
             builder = builder.with_group(rule, tensors);
         }
         if let Some(limit) = self.clip_norm {
@@ -261,7 +263,9 @@ impl<T: Parameter, W: Wire<Compute = T::Compute>> Builder<T, W> {
         all.add("the policy for what is not finite", format!("{:?}", self.non_finite));
         all.add("the bytes of a bucket", self.bucket_bytes);
         let mut checksum = crc32fast::Hasher::new();
-        parameters.iter().for_each(|tensor| checksum.update(cast_slice(tensor.as_ref())));
+        for tensor in parameters {
+            checksum.update(cast_slice(tensor.as_ref()));
+        }
         all.add("the checksum of the parameters", checksum.finalize());
         all
     }

@@ -24,7 +24,7 @@ const TITLE: &str = "rootstep-mpi checkpoint 1";
 const MANIFEST: &str = "manifest";
 /// What a file begins with, before its generation and its blocks.
 const MAGIC: u64 = u64::from_le_bytes(*b"rsmpick1");
-const HEADER_BYTES: u64 = 32;
+const HEADER_BYTES: usize = 32;
 const CHECKSUM_BYTES: u64 = 4;
 
 /// What was wrong, and with which file.
@@ -278,7 +278,7 @@ fn load_own<T: Parameter, W: Wire<Compute = T::Compute>>(
         let mut file = open(&path, manifest.generation, blocks, *bytes)?;
         let before: u64 =
             (blocks.start..wanted.start).map(|block| record_bytes(settings, layout, block)).sum();
-        file.seek(SeekFrom::Start(HEADER_BYTES + before)).map_err(at(&path, "read"))?;
+        file.seek(SeekFrom::Start(HEADER_BYTES as u64 + before)).map_err(at(&path, "read"))?;
         for block in wanted {
             read_block(&mut file, &path, layout, block, &shard, &mut loaded)?;
         }
@@ -341,7 +341,7 @@ fn open(
         ));
     }
     let mut file = BufReader::new(file);
-    let mut header = [0; HEADER_BYTES as usize];
+    let mut header = [0; HEADER_BYTES];
     file.read_exact(&mut header).map_err(&failed)?;
     let header: Vec<_> = read_words(&header).collect();
     if header[0] != MAGIC {
@@ -392,7 +392,7 @@ impl Manifest {
         }
         let (files, description): (Vec<_>, Vec<_>) =
             lines.partition(|line| line.starts_with("file\t"));
-        let description: String = description.iter().map(|line| format!("{line}\n")).collect();
+        let description: String = description.into_iter().flat_map(|line| [line, "\n"]).collect();
         if let Some((name, given, allowed)) = difference(&description, &expected.text()) {
             return Err(format!("{name} is {given} in {}; allowed: {allowed}", path.display()));
         }
@@ -414,7 +414,7 @@ impl Manifest {
                 blocks.start == end && blocks.start <= blocks.end && blocks.end <= layout.blocks();
             let expected = || {
                 let records = blocks.clone().map(|block| record_bytes(settings, layout, block));
-                HEADER_BYTES + records.sum::<u64>()
+                HEADER_BYTES as u64 + records.sum::<u64>()
             };
             if !fits || *bytes != expected() {
                 return Err(format!("the manifest's file of rank {rank} does not fit the model"));

@@ -338,7 +338,9 @@ fn encode(agreed: &Result<Vec<Vec<u8>>, Refusal>) -> Vec<u8> {
         }
         Ok(all) => {
             let mut bytes = words(all.iter().map(|body| body.len() as u64));
-            all.iter().for_each(|body| bytes.extend(body));
+            for body in all {
+                bytes.extend(body);
+            }
             bytes
         }
     }

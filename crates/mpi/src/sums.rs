@@ -183,14 +183,11 @@ fn split_level<'a, W: Parameter>(
     (&mut below[level - 1][range.clone()], above)
 }
 
-/// How many sums of a node's micro-batches are there at a time, at most.
+/// How many sums of a node's micro-batches are there at a time, at most: with those that complete no other.
 fn most_waiting(micro_batches: usize) -> usize {
-    // The largest even number below has the most digits that stay.
-    (0..micro_batches)
-        .filter(|number| number % 2 == 0 && number + 1 < micro_batches || *number == 0)
-        .map(|number| number.count_ones() as usize + 1)
-        .max()
-        .unwrap_or(0)
+    let waits = |number: &usize| *number == 0 || number + 1 < micro_batches;
+    let waiting = (0..micro_batches).step_by(2).filter(waits);
+    waiting.map(|number| number.count_ones() as usize + 1).max().unwrap_or(0)
 }
 
 /// `sum = sum + term`, each rounded as the order says.

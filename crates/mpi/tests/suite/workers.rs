@@ -58,13 +58,14 @@ fn uneven(micro_batches: usize, ranks: usize, rank: usize) -> Range<usize> {
     if ranks == 1 {
         return 0..micro_batches;
     }
+    let first = micro_batches.div_ceil(ranks);
     let end = |rank: usize| match rank {
-        0 => micro_batches.div_ceil(ranks).min(micro_batches),
-        1 if ranks > 2 => micro_batches.div_ceil(ranks).min(micro_batches),
-        _ => micro_batches * (rank + 1) / ranks,
+        _ if rank + 1 == ranks => micro_batches,
+        0 | 1 => first,
+        _ => first.max(micro_batches * (rank + 1) / ranks),
     };
     let start = if rank == 0 { 0 } else { end(rank - 1) };
-    start..end(rank).max(start)
+    start..end(rank)
 }
 
 struct Way {
