@@ -225,7 +225,7 @@ mod tests {
             let all = gradients(count, 8);
             for start in 0..=count {
                 for end in start..=count {
-                    check::<f32>(&layout, &all, start..end, |column| reference::sum(column));
+                    check::<f32>(&layout, &all, start..end, reference::sum);
                     check::<bf16>(&layout, &all, start..end, |column| {
                         bf16::from_f32(reference::sum_in_bf16(column))
                     });

@@ -1,5 +1,6 @@
 //! Runs of several ranks.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -99,17 +100,15 @@ impl Started {
 
     /// Waits for the end. What hangs is a failure.
     pub fn end(mut self) -> Ended {
-        let (mut out, mut error) =
-            (self.child.stdout.take().unwrap(), self.child.stderr.take().unwrap());
-        let read = |mut pipe: Box<dyn std::io::Read + Send>| {
+        let read = |mut pipe: Box<dyn Read + Send>| {
             thread::spawn(move || {
                 let mut bytes = Vec::new();
                 let _ = pipe.read_to_end(&mut bytes);
                 bytes
             })
         };
-        let _ = (&mut out, &mut error);
-        let (out, error) = (read(Box::new(out)), read(Box::new(error)));
+        let out = read(Box::new(self.child.stdout.take().unwrap()));
+        let error = read(Box::new(self.child.stderr.take().unwrap()));
         while self.is_running() && self.since.elapsed() < LIMIT {
             thread::sleep(Duration::from_millis(5));
         }

@@ -33,6 +33,14 @@ pub fn run(case: &str) {
 /// About 3 blocks and a half in all, none of the lengths a multiple of anything.
 const LENGTHS: [usize; 5] = [70_001, 0, 300, 32_769, 1];
 
+fn rank(world: &SimpleCommunicator) -> usize {
+    usize::try_from(world.rank()).unwrap()
+}
+
+fn size(world: &SimpleCommunicator) -> usize {
+    usize::try_from(world.size()).unwrap()
+}
+
 /// Ordinary numbers, whose sums depend on the order.
 fn numbers(seed: u64, length: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -94,7 +102,7 @@ fn compare<T: Parameter, W: Wire<Compute = T::Compute>>(
         .with_group(plain, [3])
         .with_gradient_scale(scale)
         .with_clip_value(0.3)
-        .with_held(uneven(micro_batches, world.size() as usize, world.rank() as usize))
+        .with_held(uneven(micro_batches, size(world), rank(world)))
         .with_bucket_bytes(100_000)
         .with_time_limit(Duration::from_secs(60));
     if let Some(limit) = clip_norm {
@@ -150,12 +158,12 @@ fn as_one_machine(world: &SimpleCommunicator) {
     compare::<f32, f32>(world, &way(rule, None, 8), |b| b, sum);
     compare::<f32, f32>(world, &way(half, Some(0.5), 13), |b| b, sum);
     compare::<f32, f32>(world, &way(int8, Some(0.5), 5), |b| b, sum);
-    compare::<f64, f64>(world, &way(rule, Some(0.5), 6), |b| b, |column| reference::sum(column));
+    compare::<f64, f64>(world, &way(rule, Some(0.5), 6), |b| b, reference::sum);
     compare::<f64, f64>(
         world,
         &way(int8.with_power(Power::Quarter), None, 1),
         |b| b,
-        |column| reference::sum(column),
+        reference::sum,
     );
     let stochastic = Storage::Stochastic { seed: 3 };
     compare::<bf16, f32>(world, &way(int8.with_storage(stochastic), None, 7), |b| b, sum);
@@ -176,7 +184,7 @@ fn as_one_machine(world: &SimpleCommunicator) {
         Builder::with_sums_in_bf16,
         in_bf16,
     );
-    report(world.rank() as usize, "the same");
+    report(rank(world), "the same");
 }
 
 pub fn steps_are_those_of_one_machine() {
@@ -194,7 +202,7 @@ pub fn steps_are_those_of_one_machine() {
 /// The bytes of a step, of f32, against those of a ring's reduce-scatter and all-gather.
 fn count_bytes(world: &SimpleCommunicator) {
     let elements = 1 << 20;
-    let ranks = world.size() as u64;
+    let ranks = size(world) as u64;
     let mut text = String::new();
     for bf16 in [false, true] {
         let builder = Trainer::<f32>::builder(Rule::powerstep(0.01), 8);
@@ -209,7 +217,7 @@ fn count_bytes(world: &SimpleCommunicator) {
         let ratio = if ring == 0 { sent as f64 } else { sent as f64 / ring as f64 };
         let _ = write!(text, "{ratio:.4} ");
     }
-    report(world.rank() as usize, &text);
+    report(rank(world), &text);
 }
 
 fn sent<W: Wire<Compute = f32>>(mut trainer: Trainer<f32, W>) -> u64 {
@@ -275,8 +283,8 @@ fn disagree(world: &SimpleCommunicator) {
     say(base().with_bucket_bytes(if other { 1 } else { 2 }).build(world, &parameters));
     say(base().with_gradient_scale(if other { -1.0 } else { 1.0 }).build(world, &parameters));
     say(base().with_clip_norm(1.0).build(world, &parameters));
-    let shares = [0..2, if other { 3..4 } else { 2..4 }, 4..6];
-    say(base().with_held(shares[world.rank() as usize].clone()).build(world, &parameters));
+    let of_ranks = [0..2, if other { 3..4 } else { 2..4 }, 4..6];
+    say(base().with_held(of_ranks[rank(world)].clone()).build(world, &parameters));
     let first = [vec![if other { 1.5_f32 } else { 1.0 }; 10], vec![2.0; 20]];
     say(base().build(world, &first));
     let group = if other { vec![1] } else { vec![0] };
@@ -299,7 +307,7 @@ fn disagree(world: &SimpleCommunicator) {
     }
     let error = trainer.step().unwrap_err();
     let _ = writeln!(text, "{error}\n{}", trainer.step().unwrap_err());
-    report(world.rank() as usize, &text);
+    report(rank(world), &text);
 }
 
 pub fn disagreements() {
@@ -371,7 +379,7 @@ fn follow_policies(world: &SimpleCommunicator) {
         }
         trainer.finish().unwrap();
     }
-    report(world.rank() as usize, &text);
+    report(rank(world), &text);
 }
 
 pub fn policies() {
@@ -387,7 +395,7 @@ pub fn policies() {
 
 /// Rank 1 of some does not go on, in one way or another.
 fn end_early(world: &SimpleCommunicator, how: &str) {
-    let rank = world.rank() as usize;
+    let rank = rank(world);
     let other = rank == 1;
     if other && how == "late" {
         std::thread::sleep(Duration::from_secs(6));
@@ -431,8 +439,9 @@ fn end_early(world: &SimpleCommunicator, how: &str) {
 fn stop() {
     let own = std::process::id();
     let ends = format!("sleep 8; kill -KILL {own}");
-    std::process::Command::new("sh").args(["-c", &ends]).spawn().unwrap();
+    let mut ending = std::process::Command::new("sh").args(["-c", &ends]).spawn().unwrap();
     crate::launch::signal("STOP", own);
+    let _ = ending.wait();
 }
 
 /// The order matters: with what each rank has added up first, whatever the tree says, the bits depend on the ranks.
