@@ -8,8 +8,11 @@ use std::{ops::Range, thread};
 const MICRO_BATCHES: usize = 8;
 const ELEMENTS: usize = 10_000;
 
+/// A node of the tree, and what its gradients add up to.
+type Sum = (Range<usize>, Vec<f32>);
+
 /// What a machine sends: the sums of the nodes of the tree that it has whole.
-fn sums(held: Range<usize>) -> Result<Vec<(Range<usize>, Vec<f32>)>, Error> {
+fn sums(held: Range<usize>) -> Result<Vec<Sum>, Error> {
     let gradient =
         |i: usize| (0..ELEMENTS).map(move |k| ((i + 1) * (k + 7) % 1009) as f32 / 1009.0);
     let add_up = |node: Range<usize>| {
