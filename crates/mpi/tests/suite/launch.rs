@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -68,7 +70,10 @@ impl Run {
 
     pub fn start(mut self) -> Started {
         self.since = Instant::now();
-        Started { child: self.command.spawn().expect("mpirun is installed"), since: self.since }
+        let mut child = self.command.spawn().expect("mpirun is installed");
+        let out = Said::read(child.stdout.take().expect("it is piped"));
+        let error = Said::read(child.stderr.take().expect("it is piped"));
+        Started { child, out, error, since: self.since }
     }
 
     pub fn end(self) -> Ended {
@@ -76,8 +81,35 @@ impl Run {
     }
 }
 
+/// What a program has said so far.
+struct Said {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Said {
+    fn read(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&bytes);
+        let reader = thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(length @ 1..) = pipe.read(&mut some) {
+                all.lock().unwrap().extend(&some[..length]);
+            }
+        });
+        Self { bytes, reader }
+    }
+
+    fn all(self) -> Vec<u8> {
+        self.reader.join().unwrap();
+        self.bytes.lock().unwrap().clone()
+    }
+}
+
 pub struct Started {
     child: Child,
+    out: Said,
+    error: Said,
     since: Instant,
 }
 
@@ -94,21 +126,22 @@ impl Started {
         processes.collect()
     }
 
+    /// Waits until something is said, or all has ended.
+    pub fn wait_for_words(&mut self) {
+        while self.out.bytes.lock().unwrap().is_empty()
+            && self.is_running()
+            && self.since.elapsed() < LIMIT
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for the end. What hangs is a failure.
     pub fn end(mut self) -> Ended {
-        let read = |mut pipe: Box<dyn Read + Send>| {
-            thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let _ = pipe.read_to_end(&mut bytes);
-                bytes
-            })
-        };
-        let out = read(Box::new(self.child.stdout.take().unwrap()));
-        let error = read(Box::new(self.child.stderr.take().unwrap()));
         while self.is_running() && self.since.elapsed() < LIMIT {
             thread::sleep(Duration::from_millis(5));
         }
@@ -121,7 +154,7 @@ impl Started {
         }
         let status = self.child.wait().unwrap();
         let took = self.since.elapsed();
-        let (stdout, stderr) = (out.join().unwrap(), error.join().unwrap());
+        let (stdout, stderr) = (self.out.all(), self.error.all());
         let ended = Ended { output: Output { status, stdout, stderr }, took };
         assert!(!hung, "it hung: {}\n{}", ended.text(), ended.errors());
         ended
