@@ -62,7 +62,7 @@ pub fn ranks_killed_at_random() {
     let run = |ranks: usize, options: &[&str], more: &[&str]| {
         Run::new(ranks, &digits(), &[&arguments[..], more].concat(), options)
     };
-    let whole = run(1, &[], &["--steps", "60"]).end().succeeded().text();
+    let whole = run(1, &[], &["--steps", "40"]).end().succeeded().text();
     let mut random = 12_345_u64;
     let mut next = |below: u64| {
         random =
@@ -76,12 +76,12 @@ pub fn ranks_killed_at_random() {
         let ranks = 2 + usize::try_from(next(3)).unwrap();
         // Half of the time `mpirun` ends the others, half of the time they must find out.
         let options: &[&str] = if kill % 2 == 0 { &SURVIVING } else { &[] };
-        let more = ["--steps", "60", "--save", path, "--pause", "10"];
+        let more = ["--steps", "40", "--save", path, "--pause", "10"];
         let mut started = run(ranks, options, &more).start();
         // (The start of MPI itself waits without a limit: a rank that dies within it is its launcher's business.)
-        started.wait_for_words();
+        started.wait_for_lines(1 + usize::try_from(next(35)).unwrap());
         let began = Instant::now();
-        thread::sleep(Duration::from_millis(next(700)));
+        thread::sleep(Duration::from_millis(next(30)));
         let processes = started.ranks();
         if started.is_running() && !processes.is_empty() {
             signal("KILL", processes[usize::try_from(next(processes.len() as u64)).unwrap()]);
@@ -94,9 +94,9 @@ pub fn ranks_killed_at_random() {
             .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("step-"));
         resumed += u64::from(there);
         let others = 1 + usize::try_from(next(4)).unwrap();
-        let rest = run(others, &[], &["--steps", "60", "--resume", path]).end().succeeded().text();
+        let rest = run(others, &[], &["--steps", "40", "--resume", path]).end().succeeded().text();
         assert!(!rest.is_empty() && whole.ends_with(&rest), "{rest}");
     }
     println!("{killed} ranks killed, {resumed} trainings resumed from a checkpoint");
-    assert!(killed >= KILLS / 2 && resumed > 0);
+    assert!(killed >= KILLS / 2 && resumed >= KILLS / 4);
 }

@@ -126,12 +126,11 @@ impl Started {
         processes.collect()
     }
 
-    /// Waits until something is said, or all has ended.
-    pub fn wait_for_words(&mut self) {
-        while self.out.bytes.lock().unwrap().is_empty()
-            && self.is_running()
-            && self.since.elapsed() < LIMIT
-        {
+    /// Waits until as many lines are said, or all has ended.
+    pub fn wait_for_lines(&mut self, lines: usize) {
+        let said =
+            |out: &Said| out.bytes.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count();
+        while said(&self.out) < lines && self.is_running() && self.since.elapsed() < LIMIT {
             thread::sleep(Duration::from_millis(1));
         }
     }
