@@ -104,8 +104,8 @@ impl Inspection {
 /// use rootstep::sums::SHARD_ELEMENTS;
 /// use rootstep::{Executor, Inspection, inspect};
 ///
-/// let gradient: Vec<f32> = (0..100_000_u16).map(|i| f32::from(i % 999) - 500.0).collect();
-/// let (first, second) = gradient.split_at(2 * SHARD_ELEMENTS);
+/// let gradient: Vec<f32> = (0..60_000_u16).map(|i| f32::from(i % 999) - 500.0).collect();
+/// let (first, second) = gradient.split_at(SHARD_ELEMENTS);
 /// let inspect_shards = |scale| {
 ///     [first, second].map(|shard| Executor::default().inspect_blocks(&[shard], scale))
 /// };
