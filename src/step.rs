@@ -344,6 +344,7 @@ impl<C> Gradient<'_, C> {
     }
 
     /// Some elements of a slice.
+    #[inline(always)] // Within a kernel.
     pub(crate) fn part(&self, start: usize, length: usize) -> Self {
         match self {
             Self::Full(gradient) => Self::Full(&gradient[start..][..length]),

@@ -4,7 +4,7 @@ use super::block::Block;
 use super::place::{Values, ValuesMut};
 use super::step::{StepPart, Stepped, split_off_parameters};
 use super::stored::Aligned;
-use super::update::{CHUNK_BYTES, LINE_BYTES, Operation, Part, Update, WorkingSet};
+use super::update::{CHUNK_BYTES, FAR_BYTES, LINE_BYTES, Operation, Part, Update, WorkingSet};
 use crate::format::{Format, Number};
 use crate::level::Level;
 use crate::simd::{Kernel, Simd, prefetch};
@@ -60,7 +60,7 @@ impl<C: Stepped> Waiting<C> {
     #[inline(always)]
     fn add_up<S: Simd>(&mut self, isa: S, sum: Sum<'_, C>) -> &[C] {
         let (mut waiting, rounding) = (0, sum.order.rounding());
-        let far = sum.working_set() != WorkingSet::Near;
+        let far = sum.is_far();
         for (term, &completed) in sum.terms.iter().zip(sum.order.completed()) {
             if far {
                 prefetch_part(&term.0, sum.start + PIECES_AHEAD * PIECE, sum.elements);
@@ -84,10 +84,15 @@ impl<C: Stepped> Waiting<C> {
 }
 
 impl<C> Sum<'_, C> {
-    /// That of all terms, as long as they are.
-    fn working_set(&self) -> WorkingSet {
-        let longest = self.terms.first().map_or(0, |term| term.len() * size_of::<C>());
-        WorkingSet::of(longest.saturating_mul(self.terms.len()))
+    /// Whether all terms, as long as they are, are beyond the caches near the core.
+    #[inline(always)]
+    const fn is_far(&self) -> bool {
+        match self.terms {
+            [] => false,
+            [term, ..] => {
+                (term.len() * size_of::<C>()).saturating_mul(self.terms.len()) >= FAR_BYTES
+            }
+        }
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) const LINE_BYTES: usize = 64;
 
 /// Slices of this many bytes or more, taken together, are beyond what the caches near the core hold.
 /// Measured in docs/performance.md.
-const FAR_BYTES: usize = 16 << 20;
+pub(super) const FAR_BYTES: usize = 16 << 20;
 
 /// The most of a last-level cache that a call counts on: one that is larger is shared by many cores, and the
 /// CPU names it as a whole. Measured in docs/performance.md.

@@ -85,10 +85,10 @@ impl Options {
 
     fn rule(&self) -> Result<Rule, Box<dyn Error>> {
         let rule = match &self.momentum[..] {
-            "none" => Rule::pbsgd(0.001, rootstep::optimizer::Power::Half),
-            "full" => Rule::powerstep(0.001),
-            "bf16" => Rule::powerstep(0.001).with_momentum_format(MomentumFormat::Bf16),
-            "int8" => Rule::powerstep(0.001).with_momentum_format(MomentumFormat::Int8),
+            "none" => Rule::pbsgd(0.003, rootstep::optimizer::Power::Half),
+            "full" => Rule::powerstep(0.003),
+            "bf16" => Rule::powerstep(0.003).with_momentum_format(MomentumFormat::Bf16),
+            "int8" => Rule::powerstep(0.003).with_momentum_format(MomentumFormat::Int8),
             _ => return Err(USAGE.into()),
         };
         Ok(rule.with_storage(match &self.storage[..] {
