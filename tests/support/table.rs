@@ -61,6 +61,8 @@ impl Table {
             Storage::Master(master) => Storage::Master(master[within.clone()].to_vec()),
         };
         let momentum = match &table.momentum {
+            // It is not asked for, and need not be that of whole rows.
+            _ if !table.step.has_momentum() => Momentum::None,
             Momentum::None => Momentum::None,
             Momentum::Full(m) => Momentum::Full(m[within.clone()].to_vec()),
             Momentum::Bf16(m) => Momentum::Bf16(m[within.clone()].to_vec()),
