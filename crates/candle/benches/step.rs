@@ -111,7 +111,7 @@ impl Bare {
             let tensors = parameters.iter_mut().zip(&gradients).zip(&mut self.momenta);
             let mut tensors: Vec<_> = tensors
                 .map(|((parameters, gradient), momentum)| {
-                    TensorStep::new(step, *parameters, *gradient, momentum.as_mut())
+                    TensorStep::new(step, parameters, gradient, momentum.as_mut())
                 })
                 .collect();
             self.executor.step_all(&mut tensors).expect("a step");
