@@ -25,7 +25,7 @@ usage: digits [OPTION VALUE].., under mpirun; in brackets what is the default
   --momentum      none, full, bf16 or int8 [full]
   --clip          a limit of the norm [none]
   --sums          f32 or bf16: how sums are sent [f32]
-  --steps         how many [60]
+  --steps         how many [120]
   --micro-batches how many a batch of 128 images has [8]
   --save          a folder for a checkpoint every 10 steps
   --resume        the folder to go on from, if it has a checkpoint
@@ -56,7 +56,7 @@ impl Options {
             momentum: "full".to_owned(),
             clip: None,
             sums: "f32".to_owned(),
-            steps: 60,
+            steps: 120,
             micro_batches: 8,
             save: None,
             resume: None,
