@@ -128,8 +128,7 @@ impl Started {
 
     /// Waits until as many lines are said, or all has ended.
     pub fn wait_for_lines(&mut self, lines: usize) {
-        let said =
-            |out: &Said| out.bytes.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count();
+        let said = |out: &Said| out.bytes.lock().unwrap().split(|&byte| byte == b'\n').count() - 1;
         while said(&self.out) < lines && self.is_running() && self.since.elapsed() < LIMIT {
             thread::sleep(Duration::from_millis(1));
         }
