@@ -65,6 +65,31 @@ impl Inspection {
         Self { norm: squares.sqrt() / scale, ..self }
     }
 
+    /// What these gradients are multiplied by in all where they are scaled by `scale` and clipped to a norm of `limit`, and
+    /// what clipping has of that; none if their scaled norm is within the limit. NaN if the norm is. As
+    /// [`with_clip_norm`](crate::optimizer::Builder::with_clip_norm) has it, for whoever steps by
+    /// [`Executor::step_all`](crate::Executor::step_all).
+    ///
+    /// ```
+    /// let found = rootstep::inspect(&[[30.0_f32, 40.0]]);
+    /// assert_eq!(found.clip_factor(2.5, 0.5), Some((0.05, 0.1)));
+    /// assert_eq!(found.clip_factor(25.0, 0.5), None);
+    /// ```
+    #[must_use]
+    pub fn clip_factor(&self, limit: f64, scale: f64) -> Option<(f64, f64)> {
+        let scaled = self.norm * scale;
+        if !(scaled > limit || scaled.is_nan()) {
+            return None;
+        }
+        // Where the scaled norm is beyond the numbers, or so far above the limit that their quotient is subnormal,
+        // the scale is left out of it.
+        Some(if limit / scaled < f64::MIN_POSITIVE {
+            (limit / self.norm, limit / self.norm / scale)
+        } else {
+            (scale * (limit / scaled), limit / scaled)
+        })
+    }
+
     /// The scale that sums of squares are taken at, a power of two: 1 unless squares of elements as
     /// large as the largest would overflow or underflow.
     #[must_use]

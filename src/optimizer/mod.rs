@@ -296,20 +296,13 @@ impl<T: Element, G: Element<Compute = T::Compute>> Optimizer<T, G> {
 
     /// What the gradients are multiplied by in all, and what clipping has of that.
     fn clip(&self, inspection: &Inspection) -> Result<(f64, f64), Error> {
-        let (norm, scale) = (inspection.norm, self.gradient_scale);
-        let scaled = norm * scale;
-        let Some(limit) = self.clip_norm.filter(|&limit| scaled > limit || scaled.is_nan()) else {
+        let scale = self.gradient_scale;
+        let clip = |limit| Some((limit, inspection.clip_factor(limit, scale)?));
+        let Some((limit, (factor, clip))) = self.clip_norm.and_then(clip) else {
             return Ok((scale, 1.0));
         };
-        // Where the scaled norm is beyond the numbers, or so far above the limit that their quotient is subnormal,
-        // the scale is left out of it. A norm of NaN makes the factor NaN.
-        let (factor, clip) = if limit / scaled < f64::MIN_POSITIVE {
-            (limit / norm, limit / norm / scale)
-        } else {
-            (scale * (limit / scaled), limit / scaled)
-        };
         if inspection.is_finite() && T::Compute::from_f64(factor) == T::Compute::default() {
-            let (norm, element) = (format!("{norm:e}"), T::Compute::NAME);
+            let (norm, element) = (format!("{:e}", inspection.norm), T::Compute::NAME);
             let allowed =
                 format!("more for gradients whose norm is {norm}: their factor is 0 in {element}");
             return Err(Error::invalid("the limit of the norm", format!("{limit:e}"), allowed));

@@ -426,19 +426,13 @@ impl RootStep {
 
     /// What the gradients are multiplied by in all, and what clipping by norm has of that.
     fn clip(&self, found: &Inspection, single: bool) -> Result<(f64, f64)> {
-        let (norm, scale) = (found.norm, self.config.gradient_scale);
-        let scaled = norm * scale;
-        let limit = self.config.clip_norm.filter(|&limit| scaled > limit || scaled.is_nan());
-        let Some(limit) = limit else { return Ok((scale, 1.0)) };
-        // Where the scaled norm is beyond the numbers, or so far above the limit that their quotient is subnormal,
-        // the scale is left out of it, as an optimizer of slices does.
-        let (factor, clip) = if limit / scaled < f64::MIN_POSITIVE {
-            (limit / norm, limit / norm / scale)
-        } else {
-            (scale * (limit / scaled), limit / scaled)
+        let scale = self.config.gradient_scale;
+        let clip = |limit| Some((limit, found.clip_factor(limit, scale)?));
+        let Some((limit, (factor, clip))) = self.config.clip_norm.and_then(clip) else {
+            return Ok((scale, 1.0));
         };
         if found.is_finite() && (factor == 0.0 || single && f32::from_f64(factor) == 0.0) {
-            return Err(Error::Clip { limit, norm });
+            return Err(Error::Clip { limit, norm: found.norm });
         }
         Ok((factor, clip))
     }

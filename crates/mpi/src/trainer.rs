@@ -86,21 +86,15 @@ impl<T: Parameter> Settings<T> {
 
     /// What the gradient is multiplied by in all, and what clipping has of that: as the optimizer of one machine does it.
     fn clip(&self, inspection: &Inspection) -> Result<(f64, f64), Error> {
-        let (norm, scale) = (inspection.norm, self.gradient_scale);
-        let scaled = norm * scale;
-        let Some(limit) = self.clip_norm.filter(|&limit| scaled > limit) else {
+        let scale = self.gradient_scale;
+        let clip = |limit| Some((limit, inspection.clip_factor(limit, scale)?));
+        let Some((limit, (factor, clip))) = self.clip_norm.and_then(clip) else {
             return Ok((scale, 1.0));
-        };
-        // Where the scaled norm is beyond the numbers, or so far above the limit that their quotient is subnormal, the
-        // scale is left out of it.
-        let (factor, clip) = if limit / scaled < f64::MIN_POSITIVE {
-            (limit / norm, limit / norm / scale)
-        } else {
-            (scale * (limit / scaled), limit / scaled)
         };
         if T::Compute::from_f64(factor) == T::Compute::default() {
             let allowed = format!(
-                "more for gradients whose norm is {norm:e}: their factor is 0 in {}",
+                "more for gradients whose norm is {:e}: their factor is 0 in {}",
+                inspection.norm,
                 T::TYPE
             );
             return Err(Error::invalid("the limit of the norm", format!("{limit:e}"), allowed));
