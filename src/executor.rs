@@ -177,14 +177,8 @@ impl Executor {
         let elements = tensors.iter().map(|tensor| tensor.parameters.len()).sum::<usize>();
         let bytes = elements.saturating_mul(size_of::<C>());
         let working_set = WorkingSet::of(bytes.saturating_mul(3));
-        let parts = tensors.iter_mut().flat_map(|tensor| {
-            let TensorStep { step, parameters, gradient, momentum, storage } = tensor;
-            let momentum =
-                if step.has_momentum() { momentum.reborrow() } else { MomentumMut::None };
-            let (parameters, gradient) = (parameters.reborrow(), *gradient);
-            let (step, storage) = (*step, storage.reborrow());
-            StepPart { step, parameters, gradient, momentum, storage, working_set }.chunks()
-        });
+        let parts = tensors.iter_mut().map(|tensor| StepPart::of(tensor, working_set));
+        let parts = parts.flat_map(StepPart::chunks);
         self.run(bytes, parts);
         Ok(())
     }
@@ -195,7 +189,7 @@ impl Executor {
         tables: &mut [RowsStep<'_, C>],
     ) -> Result<(), Error> {
         for (tensor, rows) in tables.iter().enumerate() {
-            if let Some(problem) = rows.problem(rows.table.step.has_momentum()) {
+            if let Some(problem) = rows.problem() {
                 return Err(Error::InvalidRows { tensor, problem });
             }
             check_memory(tensor, &rows.table)?;

@@ -1,5 +1,6 @@
 //! Steps on some rows of a table: gradients that are (indices, rows), as those of an embedding are.
 
+use crate::float::Float;
 use crate::step::{Gradient, INT8_BLOCK, MomentumMut, StorageMut, TensorStep};
 use std::fmt;
 
@@ -64,7 +65,10 @@ impl<'a, C> RowsStep<'a, C> {
     }
 
     /// What is wrong with the rows, if anything is.
-    pub(crate) fn problem(&self, has_momentum: bool) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String>
+    where
+        C: Float,
+    {
         let Self { table, width, indices } = self;
         let (width, elements) = (*width, table.parameters.len());
         if width == 0 || !elements.is_multiple_of(width) {
@@ -84,7 +88,8 @@ impl<'a, C> RowsStep<'a, C> {
                 "index {i} is {row}; allowed: below {rows}, the rows of the table"
             ));
         }
-        let in_blocks = has_momentum && matches!(table.momentum, MomentumMut::Int8 { .. });
+        let in_blocks =
+            table.step.has_momentum() && matches!(table.momentum, MomentumMut::Int8 { .. });
         (in_blocks && !width.is_multiple_of(INT8_BLOCK)).then(|| {
             format!(
                 "a row has {width} elements and momentum in int8; allowed: whole blocks of {INT8_BLOCK}, so that no two rows \

@@ -1,13 +1,13 @@
 //! The step on some rows of a table.
 
-use super::step::{StepPart, Stepped, split_off_momentum, split_off_parameters, split_off_storage};
+use super::step::{StepPart, Stepped};
 use super::stored::Aligned;
 use super::sum::{PIECE, SumMut, take};
 use super::update::{Part, WorkingSet};
 use crate::level::Level;
 use crate::rows::{Row, RowOrder, RowsStep};
 use crate::simd::{Kernel, Simd};
-use crate::step::{Gradient, MomentumMut};
+use crate::step::Gradient;
 
 /// The steps on rows of a table, from the first row on: what lies behind is not taken yet, so that no two have the same
 /// memory.
@@ -25,35 +25,9 @@ pub(crate) struct RowParts<'a, C> {
 impl<'a, C: Stepped> RowParts<'a, C> {
     /// Those of rows that are as they must be.
     pub(crate) fn new(rows: &'a mut RowsStep<'_, C>, order: &'a RowOrder<'a>) -> Self {
-        let table = &mut rows.table;
-        let step = table.step;
-        let table = StepPart {
-            step,
-            parameters: table.parameters.reborrow(),
-            gradient: table.gradient,
-            momentum: if step.has_momentum() {
-                table.momentum.reborrow()
-            } else {
-                MomentumMut::None
-            },
-            storage: table.storage.reborrow(),
-            // Each row is short, and what lies behind it is not asked for.
-            working_set: WorkingSet::Near,
-        };
+        // Each row is short, and what lies behind it is not asked for.
+        let table = StepPart::of(&mut rows.table, WorkingSet::Near);
         Self { table, width: rows.width, order, done: 0, next: 0 }
-    }
-
-    /// takes the first `length` elements of the table away, to be stepped by `gradient`.
-    fn split_off(&mut self, length: usize, gradient: Gradient<'a, C>) -> StepPart<'a, C> {
-        let StepPart { step, parameters, momentum, storage, working_set, .. } = &mut self.table;
-        StepPart {
-            step: *step,
-            parameters: split_off_parameters(parameters, length),
-            gradient,
-            momentum: split_off_momentum(momentum, length),
-            storage: split_off_storage(storage, length),
-            working_set: *working_set,
-        }
     }
 }
 
@@ -63,8 +37,8 @@ impl<'a, C: Stepped> Iterator for RowParts<'a, C> {
     fn next(&mut self) -> Option<RowPart<'a, C>> {
         let Row { number, place, more } = self.order.row(self.done)?;
         let (width, gradient) = (self.width, self.table.gradient);
-        self.split_off((number - self.next) * width, gradient);
-        let part = self.split_off(width, gradient.row(place, width));
+        self.table.split_off_by((number - self.next) * width, gradient);
+        let part = self.table.split_off_by(width, gradient.row(place, width));
         self.done += 1 + more.len();
         self.next = number + 1;
         Some(RowPart { part, more, gradient })

@@ -13,7 +13,7 @@ use crate::format::{Bf16InF32, Format, Number};
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
 use crate::step::{
-    Gradient, INT8_BLOCK, MomentumMut, Parameters, Power, PowerOf, Step, StorageMut,
+    Gradient, INT8_BLOCK, MomentumMut, Parameters, Power, PowerOf, Step, StorageMut, TensorStep,
 };
 use std::iter;
 use std::marker::PhantomData;
@@ -395,7 +395,25 @@ const fn any_gradient(gradient: Gradient<'_, f32>) -> AnyGradient<'_> {
     }
 }
 
-impl<C> StepPart<'_, C> {
+impl<'a, C> StepPart<'a, C> {
+    /// The step on all of a tensor.
+    pub(crate) fn of(tensor: &'a mut TensorStep<'_, C>, working_set: WorkingSet) -> Self
+    where
+        C: Number,
+    {
+        let TensorStep { step, parameters, gradient, momentum, storage } = tensor;
+        let momentum = if step.has_momentum() { momentum.reborrow() } else { MomentumMut::None };
+        let (parameters, gradient) = (parameters.reborrow(), *gradient);
+        Self {
+            step: *step,
+            parameters,
+            gradient,
+            momentum,
+            storage: storage.reborrow(),
+            working_set,
+        }
+    }
+
     /// The same step in parts that a thread takes at a time.
     pub(crate) fn chunks(mut self) -> impl Iterator<Item = Self> + Send
     where
@@ -415,11 +433,21 @@ impl<C> StepPart<'_, C> {
     where
         C: Number,
     {
+        let gradient = split_off_gradient(&mut self.gradient, length);
+        self.split_off_by(length, gradient)
+    }
+
+    /// Takes the first `length` elements away, to be stepped by `gradient`: their own stays.
+    #[inline(always)]
+    pub(super) fn split_off_by(&mut self, length: usize, gradient: Gradient<'a, C>) -> Self
+    where
+        C: Number,
+    {
         let Self { step, working_set, .. } = *self;
         Self {
             step,
             parameters: split_off_parameters(&mut self.parameters, length),
-            gradient: split_off_gradient(&mut self.gradient, length),
+            gradient,
             momentum: split_off_momentum(&mut self.momentum, length),
             storage: split_off_storage(&mut self.storage, length),
             working_set,
@@ -459,7 +487,7 @@ fn split_off_gradient<'a, C>(gradient: &mut Gradient<'a, C>, length: usize) -> G
 
 /// Takes what is stored beside the first `length` parameters away.
 #[inline(always)]
-pub(super) fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> StorageMut<'a> {
+fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize) -> StorageMut<'a> {
     match storage {
         StorageMut::Nearest => StorageMut::Nearest,
         StorageMut::Stochastic(draws) => {
@@ -475,7 +503,7 @@ pub(super) fn split_off_storage<'a>(storage: &mut StorageMut<'a>, length: usize)
 
 /// Takes the momentum of the first `length` elements away: whole blocks, or all.
 #[inline(always)]
-pub(super) fn split_off_momentum<'a, C>(
+fn split_off_momentum<'a, C>(
     momentum: &mut MomentumMut<'a, C>,
     length: usize,
 ) -> MomentumMut<'a, C> {
